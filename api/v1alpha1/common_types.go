@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Condition types. Ready is derived from the others; Reconciling and Stalled are present only while True, as kstatus
+// (https://pkg.go.dev/sigs.k8s.io/cli-utils/pkg/kstatus) expects.
+const (
+	// ConditionReady is True when everything the spec asks for is done and the launch handler serves it. Waiting for
+	// another organisation is not unready.
+	ConditionReady = "Ready"
+	// ConditionAccepted is True when the spec is valid and everything it refers to exists.
+	ConditionAccepted = "Accepted"
+	// ConditionProgrammed is True once every running launch handler has reported a table that holds this generation.
+	ConditionProgrammed = "Programmed"
+	// ConditionRegistered is True when the values of the other party are filled in, so that launches can happen.
+	ConditionRegistered = "Registered"
+	// ConditionReconciling is present and True while work is under way.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present and True when nothing will happen until somebody in this cluster changes something.
+	ConditionStalled = "Stalled"
+)
+
+// Condition reasons. They are stable: alerts and scripts may match them.
+const (
+	ReasonReady                = "Ready"
+	ReasonDeactivated          = "Deactivated"
+	ReasonPending              = "Pending"
+	ReasonAccepted             = "Accepted"
+	ReasonProgrammed           = "Programmed"
+	ReasonProgramming          = "Programming"
+	ReasonHandlerUnreachable   = "HandlerUnreachable"
+	ReasonPublishFailed        = "PublishFailed"
+	ReasonRegistered           = "Registered"
+	ReasonAwaitingRegistration = "AwaitingRegistration"
+
+	ReasonAcademyNotFound       = "AcademyNotFound"
+	ReasonAcademyNotAccepted    = "AcademyNotAccepted"
+	ReasonURLConflict           = "URLConflict"
+	ReasonDuplicateRegistration = "DuplicateRegistration"
+	ReasonDuplicateConsumerKey  = "DuplicateConsumerKey"
+	ReasonSecretNotFound        = "SecretNotFound"
+	ReasonSecretNotShared       = "SecretNotShared"
+	ReasonSecretInvalid         = "SecretInvalid"
+	ReasonSecretConflict        = "SecretConflict"
+	ReasonInvalidSpec           = "InvalidSpec"
+	ReasonOversized             = "Oversized"
+	ReasonCapacityExceeded      = "CapacityExceeded"
+)
+
+// Labels and Secret keys that people meet.
+const (
+	// LabelUse marks a Secret that lti-operator may read. On a Secret that a user supplies it is the consent of the
+	// Secret's owner: without it anyone who may create a resource could have any Secret of the namespace read.
+	LabelUse = "lti-operator.io/use"
+	// LabelUseValue is the value of LabelUse.
+	LabelUseValue = "true"
+	// LabelOwnerKind and LabelOwnerName tell whose generated object this is. They are repaired, never relied on.
+	LabelOwnerKind = "lti-operator.io/kind"
+	LabelOwnerName = "lti-operator.io/name"
+	// LabelAcademy is on every object that belongs to the launch handler of an academy.
+	LabelAcademy = "lti-operator.io/academy"
+
+	// SecretKeyConsumerKey and SecretKeySharedSecret are the data keys of LTI 1.2 credentials.
+	SecretKeyConsumerKey  = "consumerKey"
+	SecretKeySharedSecret = "sharedSecret"
+	// SecretKeyClientSecret is the data key of an academy application's client secret.
+	SecretKeyClientSecret = "clientSecret"
+	// SecretKeyPrivateKey is the data key of a generated signing key (PKCS #8, PEM).
+	SecretKeyPrivateKey = "tls.key"
+
+	// SecretTypeSigningKey, SecretTypeLTI12Credentials and SecretTypeAcademyKeys are the types of generated Secrets.
+	SecretTypeSigningKey       = "lti-operator.io/signing-key"
+	SecretTypeLTI12Credentials = "lti-operator.io/lti12-credentials"
+	SecretTypeAcademyKeys      = "lti-operator.io/academy-keys"
+)
+
+// DefaultAcademyName is the academy that a resource without academyRef belongs to.
+const DefaultAcademyName = "default"
+
+// Activation switches an integration on or off without changing any of its values.
+// +kubebuilder:validation:Enum=Activated;Deactivated
+type Activation string
+
+// Values of Activation. Left out, it is Activated.
+const (
+	Activated   Activation = "Activated"
+	Deactivated Activation = "Deactivated"
+)
+
+// Active tells whether the integration is switched on; left out means on.
+func (a Activation) Active() bool { return a != Deactivated }
+
+// AcademyReference names an LTIAcademy in the same namespace.
+type AcademyReference struct {
+	// name of the LTIAcademy.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// AcademyName resolves a reference that may be left out.
+func AcademyName(ref *AcademyReference) string {
+	if ref == nil || ref.Name == "" {
+		return DefaultAcademyName
+	}
+	return ref.Name
+}
+
+// SecretReference names a Secret in the same namespace. The Secret must carry the label lti-operator.io/use: "true".
+type SecretReference struct {
+	// name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// SigningKey describes one key of a registration; the key itself is in a Secret.
+type SigningKey struct {
+	// keyID is the "kid" under which the public key stands in the JWKS (RFC 7638 thumbprint).
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	KeyID string `json:"keyID"`
+	// createdAt is when the key was made.
+	// +optional
+	CreatedAt metav1.Time `json:"createdAt,omitempty,omitzero"`
+	// secretName is the Secret that holds the private key.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	SecretName string `json:"secretName"`
+}
+
+// Object is what every resource of this package has: the few things that the controllers share.
+// +kubebuilder:object:generate=false
+type Object interface {
+	metav1.Object
+	// GetConditions returns the conditions in status.
+	GetConditions() []metav1.Condition
+	// SetConditions replaces the conditions in status.
+	SetConditions([]metav1.Condition)
+	// SetObservedGeneration records the generation that status describes.
+	SetObservedGeneration(int64)
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// LTIAcademySpec describes the environment that activities live in, and the launch handler that serves it.
+type LTIAcademySpec struct {
+	// title is the name that people see on pages.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	Title string `json:"title"`
+
+	// url is the public address of the launch handler, for example https://lti.acme.example. Launch URLs, the issuer
+	// and OAuth base strings are made from it, never from request headers; other systems store it, so it cannot change.
+	// https, or http on a loopback host (localhost, *.localhost, 127.0.0.0/8, [::1]); no path, query, fragment, user
+	// name or trailing slash.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="url cannot be changed: other systems have stored it; create another LTIAcademy instead"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$') || self.matches('^https?://[[][0-9a-fA-F:]+[]](:[0-9]{1,5})?$')",message="url must be scheme://host or scheme://host:port, without path, query, fragment, user name or trailing slash"
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('https://') || self.matches('^http://(([a-z0-9-]+[.])*localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|[[]::1[]])(:[0-9]+)?$')",message="url must be https (http is allowed on loopback hosts only)"
+	URL string `json:"url"`
+
+	// activation switches LTI for the whole academy on or off. Left out: Activated.
+	// +optional
+	Activation Activation `json:"activation,omitempty"`
+
+	// handler tunes the launch handler's Deployment.
+	// +optional
+	Handler *AcademyHandler `json:"handler,omitempty"`
+
+	// storage is where the launch handler keeps launches, nonces and people. Left out: SQLite with 1Gi.
+	// +optional
+	Storage *AcademyStorage `json:"storage,omitempty"`
+
+	// clients are the academy's own applications. Each may redeem launch codes.
+	// +optional
+	// +listType=map
+	// +listMapKey=clientID
+	// +kubebuilder:validation:MaxItems=16
+	Clients []AcademyClient `json:"clients,omitempty"`
+
+	// network widens what the launch handler may connect to.
+	// +optional
+	Network *AcademyNetwork `json:"network,omitempty"`
+}
+
+// AcademyHandler holds the workload settings of the launch handler. The image is not among them: it is chosen by
+// whoever installs the operator.
+type AcademyHandler struct {
+	// replicas of the launch handler. Left out: 1 (SQLite has one writer).
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=32
+	Replicas *int32 `json:"replicas,omitempty"`
+	// resources of the launch handler's container.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// nodeSelector of the launch handler's pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// priorityClassName of the launch handler's pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+}
+
+// AcademyStorage selects the store.
+type AcademyStorage struct {
+	// sqlite keeps everything in one file on a volume of the launch handler; one replica.
+	// +optional
+	SQLite *SQLiteStorage `json:"sqlite,omitempty"`
+}
+
+// SQLiteStorage describes the volume of the SQLite file.
+type SQLiteStorage struct {
+	// size of the volume. Left out: 1Gi.
+	// +optional
+	Size *resource.Quantity `json:"size,omitempty"`
+	// storageClassName of the volume. Left out: the cluster's default.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName *string `json:"storageClassName,omitempty"`
+}
+
+// AcademyClient is an application of the academy that launched people are sent to.
+type AcademyClient struct {
+	// clientID identifies the application when it redeems a launch code.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._~-]+$')",message="clientID may hold letters, digits and . _ ~ - only"
+	ClientID string `json:"clientID"`
+	// clientSecretRef names the Secret whose key clientSecret holds the application's secret. The Secret must carry the
+	// label lti-operator.io/use: "true".
+	// +required
+	ClientSecretRef SecretReference `json:"clientSecretRef"`
+}
+
+// AcademyNetwork holds the exceptions of the guard on outgoing connections.
+type AcademyNetwork struct {
+	// allowPrivateCIDRs are private or loopback networks that the launch handler may connect to although another
+	// party chose the address, for example 10.0.0.0/8 when a platform runs inside.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.all(c, isCIDR(c))",message="allowPrivateCIDRs must be networks such as 10.0.0.0/8 or fd00::/8"
+	AllowPrivateCIDRs []string `json:"allowPrivateCIDRs,omitempty"`
+}
+
+// LTIAcademyStatus is what the operator reports about an academy.
+type LTIAcademyStatus struct {
+	// conditions: Ready, Accepted, Programmed; Reconciling and Stalled while True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// observedGeneration is the generation that this status describes.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// table describes the routing table that the launch handler is to serve.
+	// +optional
+	Table *TableStatus `json:"table,omitempty"`
+}
+
+// TableStatus describes a published routing table.
+type TableStatus struct {
+	// activities is the number of activities in the table.
+	// +required
+	Activities int32 `json:"activities"`
+	// platforms is the number of platforms in the table.
+	// +required
+	Platforms int32 `json:"platforms"`
+	// tools is the number of tools in the table.
+	// +required
+	Tools int32 `json:"tools"`
+}
+
+// LTIAcademy is an online academy that exchanges learning activities with other systems through LTI.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ltiac,categories=lti
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
+// +kubebuilder:printcolumn:name="Activities",type=integer,JSONPath=`.status.table.activities`
+// +kubebuilder:printcolumn:name="Platforms",type=integer,JSONPath=`.status.table.platforms`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="the name of an LTIAcademy may have at most 40 characters: names of its Deployment and ConfigMaps are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only: names of its Services are made from it"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1",message="handler.replicas can be at most 1 with SQLite storage"
+type LTIAcademy struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted.
+	// +required
+	Spec LTIAcademySpec `json:"spec"`
+	// status is what is.
+	// +optional
+	Status LTIAcademyStatus `json:"status,omitempty,omitzero"`
+}
+
+// LTIAcademyList is a list of LTIAcademy.
+// +kubebuilder:object:root=true
+type LTIAcademyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []LTIAcademy `json:"items"`
+}
+
+// GetConditions implements Object.
+func (a *LTIAcademy) GetConditions() []metav1.Condition { return a.Status.Conditions }
+
+// SetConditions implements Object.
+func (a *LTIAcademy) SetConditions(c []metav1.Condition) { a.Status.Conditions = c }
+
+// SetObservedGeneration implements Object.
+func (a *LTIAcademy) SetObservedGeneration(g int64) { a.Status.ObservedGeneration = g }
+
+// EffectiveReplicas resolves handler.replicas: 1 on SQLite.
+func (a *LTIAcademy) EffectiveReplicas() int32 {
+	if a.Spec.Handler != nil && a.Spec.Handler.Replicas != nil {
+		return *a.Spec.Handler.Replicas
+	}
+	return 1
+}
+
+// EffectiveSQLiteSize resolves storage.sqlite.size: 1Gi.
+func (a *LTIAcademy) EffectiveSQLiteSize() resource.Quantity {
+	if s := a.Spec.Storage; s != nil && s.SQLite != nil && s.SQLite.Size != nil {
+		return *s.SQLite.Size
+	}
+	return resource.MustParse("1Gi")
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ActivityType is the kind of a learning activity.
+// +kubebuilder:validation:Enum=ELearning;Microlearning;LearningPlaylist
+type ActivityType string
+
+// Values of ActivityType.
+const (
+	ELearning        ActivityType = "ELearning"
+	Microlearning    ActivityType = "Microlearning"
+	LearningPlaylist ActivityType = "LearningPlaylist"
+)
+
+// Presentation says where an activity opens.
+// +kubebuilder:validation:Enum=NewWindow;Embedded
+type Presentation string
+
+// Values of Presentation.
+const (
+	// NewWindow opens the activity top-level, in a window of its own, also when it is launched in a frame.
+	NewWindow Presentation = "NewWindow"
+	// Embedded opens the activity where it is launched. In a frame the academy's cookies must be
+	// SameSite=None; Secure; Partitioned.
+	Embedded Presentation = "Embedded"
+)
+
+// SignIn says how the academy learns who was launched.
+// +kubebuilder:validation:Enum=LaunchCode
+type SignIn string
+
+// SignInLaunchCode sends the browser to targetURL with a one-time code (parameter lti_launch_code, 60 seconds) that the
+// academy's back end redeems at {url}/launch-codes/redeem.
+const SignInLaunchCode SignIn = "LaunchCode"
+
+// LTIActivitySpec describes a learning activity.
+type LTIActivitySpec struct {
+	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
+	// +optional
+	AcademyRef *AcademyReference `json:"academyRef,omitempty"`
+
+	// title is the name that people see.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	Title string `json:"title"`
+
+	// description that people see on the page that opens the activity.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4000
+	Description string `json:"description,omitempty"`
+
+	// durationMinutes is how long the activity takes, in minutes.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	DurationMinutes *int32 `json:"durationMinutes,omitempty"`
+
+	// type of the activity.
+	// +required
+	Type ActivityType `json:"type"`
+
+	// share makes an activity of the academy available to other systems. Taking it away ends all launches at once.
+	// +optional
+	Share *ActivityShare `json:"share,omitempty"`
+}
+
+// ActivityShare says how an activity of the academy is opened from elsewhere.
+type ActivityShare struct {
+	// targetURL is where the activity is in the academy.
+	// +required
+	TargetURL PeerURL `json:"targetURL"`
+	// signIn says how the academy learns who was launched.
+	// +required
+	SignIn SignIn `json:"signIn"`
+	// presentation: NewWindow or Embedded. Left out: NewWindow.
+	// +optional
+	Presentation Presentation `json:"presentation,omitempty"`
+	// lti12 are the settings of the OAuth-signed form launch (LTI 1.0 to 1.2).
+	// +optional
+	LTI12 *ShareLTI12 `json:"lti12,omitempty"`
+	// platforms selects the LTIPlatforms of the academy that may open this over LTI 1.3, by their labels. Left out:
+	// all of them.
+	// +optional
+	Platforms *PlatformSelector `json:"platforms,omitempty"`
+}
+
+// ShareLTI12 are the settings of the OAuth-signed form launch.
+type ShareLTI12 struct {
+	// credentialsSecretRef names a Secret with consumerKey and sharedSecret, labelled lti-operator.io/use: "true".
+	// Left out: the operator generates one, named <activity>-lti12.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+}
+
+// PlatformSelector selects LTIPlatforms by label.
+type PlatformSelector struct {
+	// matchLabels that an LTIPlatform must all carry.
+	// +required
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=16
+	MatchLabels map[string]string `json:"matchLabels"`
+}
+
+// LTIActivityStatus is what the operator reports about an activity.
+type LTIActivityStatus struct {
+	// conditions: Ready, Accepted, Programmed; Reconciling and Stalled while True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// observedGeneration is the generation that this status describes.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lti12 are the values for an administrator who adds this activity over LTI 1.2.
+	// +optional
+	LTI12 *ActivityLTI12Status `json:"lti12,omitempty"`
+	// lti13 are the values for an administrator who adds this activity over LTI 1.3.
+	// +optional
+	LTI13 *ActivityLTI13Status `json:"lti13,omitempty"`
+}
+
+// ActivityLTI12Status are the values of the OAuth-signed form launch.
+type ActivityLTI12Status struct {
+	// launchURL is the launch URL to paste.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	LaunchURL string `json:"launchURL"`
+	// credentialsSecretName is the Secret that holds consumerKey and sharedSecret.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	CredentialsSecretName string `json:"credentialsSecretName"`
+}
+
+// ActivityLTI13Status are the values of the LTI 1.3 launch.
+type ActivityLTI13Status struct {
+	// resourceURL is the target link URI of this activity.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	ResourceURL string `json:"resourceURL"`
+}
+
+// LTIActivity is a learning activity that is exchanged through LTI.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=ltiactivities,singular=ltiactivity,shortName=ltia,categories=lti
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
+// +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Resource URL",type=string,priority=1,JSONPath=`.status.lti13.resourceURL`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 200",message="the name of an LTIActivity may have at most 200 characters: it is part of URLs and of the name of its Secret"
+type LTIActivity struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted.
+	// +required
+	Spec LTIActivitySpec `json:"spec"`
+	// status is what is.
+	// +optional
+	Status LTIActivityStatus `json:"status,omitempty,omitzero"`
+}
+
+// LTIActivityList is a list of LTIActivity.
+// +kubebuilder:object:root=true
+type LTIActivityList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []LTIActivity `json:"items"`
+}
+
+// GetConditions implements Object.
+func (a *LTIActivity) GetConditions() []metav1.Condition { return a.Status.Conditions }
+
+// SetConditions implements Object.
+func (a *LTIActivity) SetConditions(c []metav1.Condition) { a.Status.Conditions = c }
+
+// SetObservedGeneration implements Object.
+func (a *LTIActivity) SetObservedGeneration(g int64) { a.Status.ObservedGeneration = g }
+
+// EffectivePresentation resolves share.presentation: NewWindow when left out.
+func (s *ActivityShare) EffectivePresentation() Presentation {
+	if s.Presentation == "" {
+		return NewWindow
+	}
+	return s.Presentation
+}
+
+// LTI12SecretName is the Secret with the activity's consumer key and secret, and whether the operator generates it.
+func (a *LTIActivity) LTI12SecretName() (name string, generated bool) {
+	if s := a.Spec.Share; s != nil && s.LTI12 != nil && s.LTI12.CredentialsSecretRef != nil {
+		return s.LTI12.CredentialsSecretRef.Name, false
+	}
+	return a.Name + "-lti12", true
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// LTIToolSpec describes another system whose activities the academy's learners may open.
+type LTIToolSpec struct {
+	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
+	// +optional
+	AcademyRef *AcademyReference `json:"academyRef,omitempty"`
+
+	// title is the name that people see.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	Title string `json:"title"`
+
+	// activation switches this tool on or off without changing a value. Left out: Activated.
+	// +optional
+	Activation Activation `json:"activation,omitempty"`
+}
+
+// LTIToolStatus is what the operator reports about a tool.
+type LTIToolStatus struct {
+	// conditions: Ready, Accepted, Programmed, Registered; Reconciling and Stalled while True.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// observedGeneration is the generation that this status describes.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// details are the values for the tool's administrator, complete as soon as the object exists.
+	// +optional
+	Details *ToolDetails `json:"details,omitempty"`
+	// keys of this registration, newest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=keyID
+	// +kubebuilder:validation:MaxItems=8
+	Keys []SigningKey `json:"keys,omitempty"`
+}
+
+// ToolDetails are the values that the tool's administrator pastes.
+type ToolDetails struct {
+	// platformID is the issuer of this platform, the same for every tool.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	PlatformID string `json:"platformID"`
+	// clientID of the tool at this platform.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	ClientID string `json:"clientID"`
+	// deploymentID of the tool at this platform.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	DeploymentID string `json:"deploymentID"`
+	// authenticationURL is the OIDC authentication request URL.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	AuthenticationURL string `json:"authenticationURL"`
+	// accessTokenURL is the OAuth 2 access token URL.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	AccessTokenURL string `json:"accessTokenURL"`
+	// jwksURL is the address of this platform's public keys.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	JWKSURL string `json:"jwksURL"`
+}
+
+// LTITool is another system whose activities the academy's learners may open (the academy is the LTI platform).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ltit,categories=lti
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Registered",type=string,JSONPath=`.status.conditions[?(@.type=="Registered")].status`
+// +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Client ID",type=string,priority=1,JSONPath=`.status.details.clientID`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name of an LTITool may have at most 63 characters: it is part of URLs and of the name of its Secret"
+type LTITool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted.
+	// +required
+	Spec LTIToolSpec `json:"spec"`
+	// status is what is.
+	// +optional
+	Status LTIToolStatus `json:"status,omitempty,omitzero"`
+}
+
+// LTIToolList is a list of LTITool.
+// +kubebuilder:object:root=true
+type LTIToolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []LTITool `json:"items"`
+}
+
+// GetConditions implements Object.
+func (t *LTITool) GetConditions() []metav1.Condition { return t.Status.Conditions }
+
+// SetConditions implements Object.
+func (t *LTITool) SetConditions(c []metav1.Condition) { t.Status.Conditions = c }
+
+// SetObservedGeneration implements Object.
+func (t *LTITool) SetObservedGeneration(g int64) { t.Status.ObservedGeneration = g }

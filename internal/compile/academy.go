@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// AcademySecretName is the Secret with the academy's own keys.
+func AcademySecretName(academy string) string { return academy + "-academy-keys" }
+
+func (c *compiler) academy() {
+	a := c.in.Academy
+	if a == nil {
+		return
+	}
+	r := Result{Generation: a.Generation, Deactivated: !a.Spec.Activation.Active()}
+	defer func() { c.out.Results[Ref{v1alpha1.KindAcademy, a.Name}] = r }()
+
+	if v := c.urlConflict(a); !v.ok() {
+		r.apply(v)
+		return
+	}
+	c.url = a.Spec.URL
+	academyKeys, v := c.academyKeys()
+	if !v.ok() {
+		r.apply(v)
+		return
+	}
+	clients, v := c.clients(a)
+	academyKeys.Clients = clients
+	r.apply(v)
+	r.Served = true
+	table := &routing.Table{
+		Academy: routing.Academy{
+			Name:           a.Name,
+			Title:          a.Spec.Title,
+			URL:            a.Spec.URL,
+			Active:         a.Spec.Activation.Active(),
+			Generation:     a.Generation,
+			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
+		},
+		AcademyKeys: *academyKeys,
+	}
+	if n := a.Spec.Network; n != nil {
+		table.Academy.AllowPrivateCIDRs = n.AllowPrivateCIDRs
+	}
+	c.out.Table = table
+}
+
+func (c *compiler) urlConflict(a *v1alpha1.LTIAcademy) verdict {
+	for _, other := range c.in.OtherAcademies {
+		if strings.EqualFold(other.Spec.URL, a.Spec.URL) && older(other, a) {
+			return refused(v1alpha1.ReasonURLConflict, fmt.Sprintf(
+				"spec.url: the older LTIAcademy %s/%s has the same url; give each academy an address of its own", other.Namespace, other.Name))
+		}
+	}
+	return verdict{}
+}
+
+func (c *compiler) academyKeys() (*routing.AcademyKeys, verdict) {
+	name := AcademySecretName(c.in.AcademyName)
+	secret := c.in.Secrets[name]
+	if secret == nil {
+		return nil, pending(fmt.Sprintf("the keys of the academy (Secret %s) are being made", name))
+	}
+	k, err := keys.ParseAcademy(secret.Data)
+	if err != nil {
+		return nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s: %v", name, err))
+	}
+	token := sha256.Sum256([]byte(k.ControlToken))
+	return &routing.AcademyKeys{
+		StateKeys: [][]byte{k.StateKey},
+		Control: routing.Control{
+			CertificatePEM: string(k.ControlCertificatePEM),
+			PrivateKeyPEM:  string(k.ControlPrivateKeyPEM),
+			TokenSHA256:    token[:],
+		},
+	}, verdict{}
+}
+
+// minClientSecret is the least length of an application's secret. Only its SHA-256 reaches the handler, which is safe
+// for a long random secret and not for a short one.
+const minClientSecret = 16
+
+func (c *compiler) clients(a *v1alpha1.LTIAcademy) ([]routing.Client, verdict) {
+	var out []routing.Client
+	var first verdict
+	for i, client := range a.Spec.Clients {
+		field := fmt.Sprintf("spec.clients[%d].clientSecretRef", i)
+		data, v := c.secretData(field, client.ClientSecretRef.Name, v1alpha1.SecretKeyClientSecret)
+		if v.ok() && len(data[0]) < minClientSecret {
+			v = refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%s: the value of %s in Secret %s has fewer than %d characters",
+				field, v1alpha1.SecretKeyClientSecret, client.ClientSecretRef.Name, minClientSecret))
+		}
+		if !v.ok() {
+			if first.ok() {
+				first = v
+			}
+			continue
+		}
+		sum := sha256.Sum256([]byte(data[0]))
+		out = append(out, routing.Client{ClientID: client.ClientID, SecretSHA256: sum[:]})
+	}
+	return out, first
+}
+
+// secretData reads the given keys of a Secret that a spec refers to. Each must be there and not empty; white space
+// around a value, which editors and `echo` leave behind, is not part of it.
+func (c *compiler) secretData(field, name string, dataKeys ...string) ([]string, verdict) {
+	secret := c.in.Secrets[name]
+	if secret == nil {
+		if c.in.Unshared[name] {
+			return nil, refused(v1alpha1.ReasonSecretNotShared, fmt.Sprintf(
+				"%s: Secret %s is not shared with lti-operator; its owner allows it with: kubectl label secret %s -n %s %s=%s",
+				field, name, name, c.in.Namespace, v1alpha1.LabelUse, v1alpha1.LabelUseValue))
+		}
+		return nil, refused(v1alpha1.ReasonSecretNotFound, fmt.Sprintf(
+			"%s: Secret %s does not exist; create it with the label %s: %q", field, name, v1alpha1.LabelUse, v1alpha1.LabelUseValue))
+	}
+	out := make([]string, len(dataKeys))
+	for i, k := range dataKeys {
+		out[i] = strings.TrimSpace(string(secret.Data[k]))
+		if out[i] == "" {
+			return nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%s: Secret %s has no value for %s", field, name, k))
+		}
+	}
+	return out, verdict{}
+}
+
+// defaultFrameAncestors are the sources that may frame our pages when a platform names none: any https origin. An
+// academy on a loopback host is a trial, where the other system is on a loopback host too.
+func defaultFrameAncestors(academyURL string) []string {
+	sources := []string{"https:"}
+	if u, err := url.Parse(academyURL); err == nil && u.Scheme == "http" {
+		sources = append(sources, "http://*.localhost:*", "http://localhost:*", "http://127.0.0.1:*")
+	}
+	return sources
+}
+
+// academyVerdict says why nothing can be served for a resource of this academy, if so.
+func (c *compiler) academyVerdict() verdict {
+	if c.in.Academy == nil {
+		return refused(v1alpha1.ReasonAcademyNotFound, fmt.Sprintf(
+			"spec.academyRef: there is no LTIAcademy %q in namespace %q; apply one: "+
+				`{apiVersion: %s, kind: %s, metadata: {name: %s, namespace: %s}, spec: {title: "My academy", url: "https://lti.example.com"}}`,
+			c.in.AcademyName, c.in.Namespace, v1alpha1.GroupVersion, v1alpha1.KindAcademy, c.in.AcademyName, c.in.Namespace))
+	}
+	if c.out.Table == nil {
+		r := c.out.Results[Ref{v1alpha1.KindAcademy, c.in.Academy.Name}]
+		if r.Reason == v1alpha1.ReasonPending {
+			return pending(r.Message)
+		}
+		return refused(v1alpha1.ReasonAcademyNotAccepted, fmt.Sprintf("spec.academyRef: LTIAcademy %s is not accepted: %s", c.in.Academy.Name, r.Reason))
+	}
+	return verdict{}
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compile turns the resources of one academy into the routing table of its launch handler and one result per
+// resource. It is pure: same input, same output, whatever the order of the lists; it never looks at status.
+package compile
+
+import (
+	"sort"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// Input is everything in one namespace that concerns one academy.
+type Input struct {
+	Namespace string
+	// AcademyName is the name that the resources refer to; Academy is nil while it does not exist.
+	AcademyName string
+	Academy     *v1alpha1.LTIAcademy
+	// OtherAcademies are the other academies that the operator sees, in any namespace.
+	OtherAcademies []*v1alpha1.LTIAcademy
+	Platforms      []*v1alpha1.LTIPlatform
+	Tools          []*v1alpha1.LTITool
+	Activities     []*v1alpha1.LTIActivity
+	// Secrets are the Secrets of the namespace that carry the consent label, by name.
+	Secrets map[string]*corev1.Secret
+	// Unshared are the names of Secrets that are referred to and exist, but lack the consent label.
+	Unshared map[string]bool
+}
+
+// Ref names a resource within the namespace of the input.
+type Ref struct {
+	Kind string
+	Name string
+}
+
+// Result is what the compiler found out about one resource.
+type Result struct {
+	Generation int64
+	// Accepted, Reason and Message become the condition Accepted. Unknown means that something the operator makes
+	// itself is not there yet.
+	Accepted metav1.ConditionStatus
+	Reason   string
+	Message  string
+	// Deactivated is set when the resource is switched off by its own spec.
+	Deactivated bool
+	// Registered is set for platforms and tools whose other side has filled in its values.
+	Registered bool
+	// Served is set when the table holds the resource at this generation.
+	Served bool
+
+	PlatformDetails *v1alpha1.PlatformDetails
+	ToolDetails     *v1alpha1.ToolDetails
+	LTI12           *v1alpha1.ActivityLTI12Status
+	LTI13           *v1alpha1.ActivityLTI13Status
+	Keys            []v1alpha1.SigningKey
+}
+
+// Output is a routing table and what became of each resource.
+type Output struct {
+	// Table is nil when there is nothing to serve: no academy, or one that is not accepted.
+	Table   *routing.Table
+	Results map[Ref]Result
+}
+
+// Compile builds the table. A resource that is not accepted is left out, or served without the part that is broken; it
+// never takes another one down.
+func Compile(in Input) *Output {
+	c := &compiler{in: in, out: &Output{Results: map[Ref]Result{}}}
+	c.academy()
+	c.platforms()
+	c.tools()
+	c.activities()
+	return c.out
+}
+
+type compiler struct {
+	in  Input
+	out *Output
+	// url is the academy's public address; empty while there is none.
+	url string
+}
+
+// verdict is the outcome of checking one thing; the zero value means accepted.
+type verdict struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+}
+
+func refused(reason, message string) verdict {
+	return verdict{status: metav1.ConditionFalse, reason: reason, message: message}
+}
+
+func pending(message string) verdict {
+	return verdict{status: metav1.ConditionUnknown, reason: v1alpha1.ReasonPending, message: message}
+}
+
+func (v verdict) ok() bool { return v.status == "" }
+
+// apply writes the first verdict that is not ok into the result; accepted when all are.
+func (r *Result) apply(verdicts ...verdict) {
+	for _, v := range verdicts {
+		if !v.ok() {
+			r.Accepted, r.Reason, r.Message = v.status, v.reason, v.message
+			return
+		}
+	}
+	r.Accepted, r.Reason, r.Message = metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the spec is valid and everything it refers to exists"
+}
+
+// byAge orders resources: of two that claim the same thing the older one wins.
+func byAge[T metav1.Object](in []T) []T {
+	out := append([]T(nil), in...)
+	sort.SliceStable(out, func(i, j int) bool { return older(out[i], out[j]) })
+	return out
+}
+
+func older(a, b metav1.Object) bool {
+	at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
+	if !at.Equal(&bt) {
+		return at.Before(&bt)
+	}
+	if a.GetNamespace() != b.GetNamespace() {
+		return a.GetNamespace() < b.GetNamespace()
+	}
+	return a.GetName() < b.GetName()
+}

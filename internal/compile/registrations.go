@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// SigningKeySecretName is the Secret with the signing key of a platform's or tool's registration.
+func SigningKeySecretName(kind, name string) string {
+	if kind == v1alpha1.KindTool {
+		return name + "-tool-key"
+	}
+	return name + "-platform-key"
+}
+
+// SigningKey is a signing key as it stands in its Secret: its description and public half.
+func (c *compiler) signingKey(kind, name string) ([]v1alpha1.SigningKey, []routing.JWK, verdict) {
+	secretName := SigningKeySecretName(kind, name)
+	secret := c.in.Secrets[secretName]
+	if secret == nil {
+		return nil, nil, pending(fmt.Sprintf("the signing key (Secret %s) is being made", secretName))
+	}
+	key, err := keys.ParseSigningKey(secret.Data[v1alpha1.SecretKeyPrivateKey])
+	if err != nil {
+		return nil, nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %s: %v", secretName, v1alpha1.SecretKeyPrivateKey, err))
+	}
+	jwk := keys.PublicJWK(&key.PublicKey)
+	described := v1alpha1.SigningKey{KeyID: jwk.KeyID, CreatedAt: secret.CreationTimestamp, SecretName: secretName}
+	return []v1alpha1.SigningKey{described}, []routing.JWK{jwk}, verdict{}
+}
+
+func (c *compiler) platforms() {
+	type registration struct{ issuer, clientID string }
+	claimed := map[registration]string{}
+	academy := c.academyVerdict()
+	for _, p := range byAge(c.in.Platforms) {
+		r := Result{Generation: p.Generation, Deactivated: !p.Spec.Activation.Active(), Registered: p.Spec.LTI13 != nil}
+		if c.url != "" {
+			r.PlatformDetails = platformDetails(c.url, p.Name)
+		}
+		lti13, duplicate := platformLTI13(p), verdict{}
+		if lti13 != nil {
+			id := registration{lti13.Issuer, lti13.ClientID}
+			if first, taken := claimed[id]; taken {
+				// Only the registration is in doubt: what was handed out for it, and its key, stay served.
+				lti13 = nil
+				duplicate = refused(v1alpha1.ReasonDuplicateRegistration, fmt.Sprintf(
+					"spec.lti13: the older LTIPlatform %s has the same issuer and clientID; a launch could not tell them apart", first))
+			} else {
+				claimed[id] = p.Name
+			}
+		}
+		inline := checkInlineJWKS(p)
+		if !inline.ok() {
+			lti13 = nil
+		}
+		described, public, key := c.signingKey(v1alpha1.KindPlatform, p.Name)
+		r.Keys = described
+		r.apply(academy, duplicate, inline, key)
+		if academy.ok() {
+			r.Served = true
+			c.out.Table.Platforms = append(c.out.Table.Platforms, routing.Platform{
+				Name:           p.Name,
+				Title:          p.Spec.Title,
+				Active:         p.Spec.Activation.Active(),
+				Generation:     p.Generation,
+				Labels:         p.Labels,
+				LTI13:          lti13,
+				AnyDeployment:  p.EffectiveDeploymentPolicy() == v1alpha1.DeploymentsAny,
+				Deployments:    platformDeployments(p),
+				FrameAncestors: p.Spec.FrameAncestors,
+				PublicKeys:     public,
+			})
+		}
+		c.out.Results[Ref{v1alpha1.KindPlatform, p.Name}] = r
+	}
+}
+
+func platformDetails(academyURL, name string) *v1alpha1.PlatformDetails {
+	details := &v1alpha1.PlatformDetails{
+		LoginInitiationURL: routing.PlatformLoginURL(academyURL, name),
+		RedirectURI:        routing.PlatformLaunchURL(academyURL, name),
+		TargetLinkURI:      routing.PlatformLaunchURL(academyURL, name),
+		JWKSURL:            routing.PlatformJWKSURL(academyURL, name),
+	}
+	if u, err := url.Parse(academyURL); err == nil {
+		details.Domain = u.Hostname()
+	}
+	return details
+}
+
+func platformLTI13(p *v1alpha1.LTIPlatform) *routing.PlatformLTI13 {
+	in := p.Spec.LTI13
+	if in == nil {
+		return nil
+	}
+	out := &routing.PlatformLTI13{
+		Issuer:            string(in.Issuer),
+		ClientID:          in.ClientID,
+		AuthenticationURL: string(in.AuthenticationURL),
+	}
+	if in.JWKSURL != nil {
+		out.JWKSURL = string(*in.JWKSURL)
+	}
+	if in.JWKS != nil {
+		out.JWKS = *in.JWKS
+	}
+	return out
+}
+
+func platformDeployments(p *v1alpha1.LTIPlatform) []routing.Deployment {
+	if p.Spec.Deployments == nil {
+		return nil
+	}
+	var out []routing.Deployment
+	for _, d := range p.Spec.Deployments.List {
+		out = append(out, routing.Deployment{ID: d.ID, Title: d.Title, Active: d.Activation.Active()})
+	}
+	return out
+}
+
+// checkInlineJWKS catches what is pasted wrongly; whether a key fits a signature is the handler's business.
+func checkInlineJWKS(p *v1alpha1.LTIPlatform) verdict {
+	if p.Spec.LTI13 == nil || p.Spec.LTI13.JWKS == nil {
+		return verdict{}
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal([]byte(*p.Spec.LTI13.JWKS), &set); err != nil {
+		return refused(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.lti13.jwks: not a JSON Web Key Set: %v", err))
+	}
+	if len(set.Keys) == 0 {
+		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: the keyset has no member "keys" with at least one key`)
+	}
+	return verdict{}
+}
+
+// ToolClientID and ToolDeploymentID are what a tool is told. They are made from the object's name, so that they survive
+// its re-creation.
+func ToolClientID(tool string) string { return tool }
+
+// ToolDeploymentID is the one deployment of a tool at this platform.
+func ToolDeploymentID(tool string) string { return tool }
+
+func (c *compiler) tools() {
+	academy := c.academyVerdict()
+	for _, t := range byAge(c.in.Tools) {
+		r := Result{Generation: t.Generation, Deactivated: !t.Spec.Activation.Active()}
+		if c.url != "" {
+			r.ToolDetails = &v1alpha1.ToolDetails{
+				PlatformID:        c.url,
+				ClientID:          ToolClientID(t.Name),
+				DeploymentID:      ToolDeploymentID(t.Name),
+				AuthenticationURL: routing.ToolAuthenticationURL(c.url, t.Name),
+				AccessTokenURL:    routing.ToolTokenURL(c.url, t.Name),
+				JWKSURL:           routing.ToolJWKSURL(c.url, t.Name),
+			}
+		}
+		described, public, key := c.signingKey(v1alpha1.KindTool, t.Name)
+		r.Keys = described
+		r.apply(academy, key)
+		if academy.ok() {
+			r.Served = true
+			c.out.Table.Tools = append(c.out.Table.Tools, routing.Tool{
+				Name: t.Name, Title: t.Spec.Title, Active: t.Spec.Activation.Active(), Generation: t.Generation, PublicKeys: public,
+			})
+		}
+		c.out.Results[Ref{v1alpha1.KindTool, t.Name}] = r
+	}
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package routing is the contract between the operator and the launch handler: what a routing table holds, how it is
+// cut into shards and a manifest, and how a complete, verified set of files becomes a table again.
+//
+// It is pure and knows nothing of Kubernetes: the handler links it.
+package routing
+
+// The number of shards is fixed when an academy is installed: every pod mounts all of them.
+const (
+	// RoutingShards is the number of shards without secrets.
+	RoutingShards = 8
+	// KeyShards is the number of shards with secrets.
+	KeyShards = 4
+)
+
+// FormatMajor and FormatMinor are the version of the format written here. A reader ignores unknown fields and refuses
+// an unknown major.
+const (
+	FormatMajor = 1
+	FormatMinor = 0
+)
+
+// Presentation values, as in LTIActivity.spec.share.presentation.
+const (
+	PresentationNewWindow = "NewWindow"
+	PresentationEmbedded  = "Embedded"
+)
+
+// Table is everything that the launch handler of one academy needs to serve launches. It is immutable once built.
+type Table struct {
+	Academy    Academy
+	Platforms  []Platform
+	Tools      []Tool
+	Activities []Activity
+	// AcademyKeys are the secrets of the academy itself.
+	AcademyKeys AcademyKeys
+	// Credentials are the LTI 1.2 consumer keys with their secrets.
+	Credentials []Credential
+}
+
+// Academy is the environment that the table serves.
+type Academy struct {
+	Name  string `json:"name"`
+	Title string `json:"title"`
+	// URL is the configured public address, without trailing slash. Every address handed out is made from it.
+	URL        string `json:"url"`
+	Active     bool   `json:"active"`
+	Generation int64  `json:"generation"`
+	// AllowPrivateCIDRs are the exceptions of the guard on outgoing connections.
+	AllowPrivateCIDRs []string `json:"allowPrivateCIDRs,omitempty"`
+	// FrameAncestors are the sources (Content Security Policy Level 3, section 6.4.2) that may frame our pages unless a
+	// platform says otherwise.
+	FrameAncestors []string `json:"frameAncestors,omitempty"`
+}
+
+// Platform is a learning system that may launch activities.
+type Platform struct {
+	Name       string            `json:"name"`
+	Title      string            `json:"title"`
+	Active     bool              `json:"active"`
+	Generation int64             `json:"generation"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	// LTI13 is nil until the other party's values are filled in.
+	LTI13 *PlatformLTI13 `json:"lti13,omitempty"`
+	// Deployments is nil when every deployment is accepted.
+	Deployments []Deployment `json:"deployments,omitempty"`
+	// AnyDeployment accepts every deployment of the registration.
+	AnyDeployment  bool     `json:"anyDeployment,omitempty"`
+	FrameAncestors []string `json:"frameAncestors,omitempty"`
+	// PublicKeys are our public keys for this registration, each a JWK (RFC 7517), newest first.
+	PublicKeys []JWK `json:"publicKeys,omitempty"`
+}
+
+// PlatformLTI13 is an LTI 1.3 registration at a platform.
+type PlatformLTI13 struct {
+	Issuer            string `json:"issuer"`
+	ClientID          string `json:"clientID"`
+	AuthenticationURL string `json:"authenticationURL"`
+	JWKSURL           string `json:"jwksURL,omitempty"`
+	JWKS              string `json:"jwks,omitempty"`
+}
+
+// Deployment is one accepted deployment of the tool at the platform.
+type Deployment struct {
+	ID     string `json:"id"`
+	Title  string `json:"title,omitempty"`
+	Active bool   `json:"active"`
+}
+
+// Tool is a system whose activities our learners open.
+type Tool struct {
+	Name       string `json:"name"`
+	Title      string `json:"title"`
+	Active     bool   `json:"active"`
+	Generation int64  `json:"generation"`
+	// PublicKeys are our public keys for this registration, newest first.
+	PublicKeys []JWK `json:"publicKeys,omitempty"`
+}
+
+// Activity is a learning activity of the academy that others may open.
+type Activity struct {
+	Name            string `json:"name"`
+	Title           string `json:"title"`
+	Description     string `json:"description,omitempty"`
+	DurationMinutes int32  `json:"durationMinutes,omitempty"`
+	Type            string `json:"type"`
+	Generation      int64  `json:"generation"`
+	// Share is nil when the activity is not available to others.
+	Share *Share `json:"share,omitempty"`
+}
+
+// Share says how an activity is opened.
+type Share struct {
+	TargetURL    string `json:"targetURL"`
+	Presentation string `json:"presentation"`
+	// PlatformLabels must all be on a platform that opens this over LTI 1.3; empty allows every platform.
+	PlatformLabels map[string]string `json:"platformLabels,omitempty"`
+}
+
+// JWK is a public RSA key (RFC 7517, RFC 7518 section 6.3).
+type JWK struct {
+	KeyType   string `json:"kty"`
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+	Modulus   string `json:"n"`
+	Exponent  string `json:"e"`
+}
+
+// AcademyKeys are the secrets of the academy itself.
+type AcademyKeys struct {
+	// StateKeys sign the login state (HMAC-SHA256, 32 bytes each): the first signs, all verify.
+	StateKeys [][]byte `json:"stateKeys,omitempty"`
+	// Control protects the control port.
+	Control Control `json:"control"`
+	// Clients are the academy's applications.
+	Clients []Client `json:"clients,omitempty"`
+}
+
+// Control is what the handler's control port needs: its certificate and the token that the operator presents.
+type Control struct {
+	CertificatePEM string `json:"certificatePEM,omitempty"`
+	PrivateKeyPEM  string `json:"privateKeyPEM,omitempty"`
+	// TokenSHA256 is the SHA-256 of the bearer token.
+	TokenSHA256 []byte `json:"tokenSHA256,omitempty"`
+}
+
+// Client is an academy application; only the hash of its secret reaches the handler.
+type Client struct {
+	ClientID     string `json:"clientID"`
+	SecretSHA256 []byte `json:"secretSHA256"`
+}
+
+// Credential is an LTI 1.2 consumer key with its secrets (two during an overlap) and the activity it opens.
+type Credential struct {
+	Activity    string   `json:"activity"`
+	ConsumerKey string   `json:"consumerKey"`
+	Secrets     []string `json:"secrets"`
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+// Addresses below the academy's URL. They are made in this file only: the operator hands them out and the handler
+// serves them.
+
+// Path prefixes and suffixes of the handler's public addresses.
+const (
+	PathLaunchCodes = "/launch-codes/redeem"
+	PathOpen        = "/launches/open"
+)
+
+// PlatformLoginURL is the OIDC login initiation URL for a platform.
+func PlatformLoginURL(academyURL, platform string) string {
+	return academyURL + "/platforms/" + platform + "/login"
+}
+
+// PlatformLaunchURL is the redirect URI and the default target link URI for a platform.
+func PlatformLaunchURL(academyURL, platform string) string {
+	return academyURL + "/platforms/" + platform + "/launch"
+}
+
+// PlatformJWKSURL is the address of our public keys for a platform.
+func PlatformJWKSURL(academyURL, platform string) string {
+	return academyURL + "/platforms/" + platform + "/jwks.json"
+}
+
+// ToolAuthenticationURL is the OIDC authentication request URL for a tool.
+func ToolAuthenticationURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/authorize"
+}
+
+// ToolTokenURL is the access token URL for a tool.
+func ToolTokenURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/token"
+}
+
+// ToolJWKSURL is the address of our public keys for a tool.
+func ToolJWKSURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/jwks.json"
+}
+
+// ActivityResourceURL is the LTI 1.3 target link URI of an activity.
+func ActivityResourceURL(academyURL, activity string) string {
+	return academyURL + "/activities/" + activity
+}
+
+// ActivityLaunchURL is the LTI 1.2 launch URL of an activity.
+func ActivityLaunchURL(academyURL, activity string) string {
+	return academyURL + "/activities/" + activity + "/launch"
+}
