@@ -159,7 +159,7 @@ type TableStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="the name of an LTIAcademy may have at most 40 characters: names of its Deployment and ConfigMaps are made from it"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only: names of its Services are made from it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only and starts with a letter: names of its Services are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1",message="handler.replicas can be at most 1 with SQLite storage"
 type LTIAcademy struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -168,8 +168,10 @@ type LTIAcademy struct {
 	// spec is what is wanted.
 	// +required
 	Spec LTIAcademySpec `json:"spec"`
-	// status is what is.
+	// status is what is. Until the operator has looked at the object it says so: without a condition tools would take
+	// the object for ready.
 	// +optional
+	// +kubebuilder:default={conditions:{{type:"Ready",status:"Unknown",reason:"Pending",message:"waiting for the operator",lastTransitionTime:"1970-01-01T00:00:00Z"}}}
 	Status LTIAcademyStatus `json:"status,omitempty,omitzero"`
 }
 

@@ -166,8 +166,10 @@ type LTIActivity struct {
 	// spec is what is wanted.
 	// +required
 	Spec LTIActivitySpec `json:"spec"`
-	// status is what is.
+	// status is what is. Until the operator has looked at the object it says so: without a condition tools would take
+	// the object for ready.
 	// +optional
+	// +kubebuilder:default={conditions:{{type:"Ready",status:"Unknown",reason:"Pending",message:"waiting for the operator",lastTransitionTime:"1970-01-01T00:00:00Z"}}}
 	Status LTIActivityStatus `json:"status,omitempty,omitzero"`
 }
 

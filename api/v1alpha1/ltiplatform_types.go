@@ -9,7 +9,7 @@ import (
 // PeerURL is an address of another party: an absolute https URL without fragment; http on loopback hosts only.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=2048
-// +kubebuilder:validation:XValidation:rule="isURL(self) && !self.contains('#') && (self.startsWith('https://') || (self.startsWith('http://') && url(self).getHostname().matches('^(([a-z0-9-]+[.])*localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|::1|[[]::1[]])$')))",message="must be an absolute https URL without fragment (http is allowed on loopback hosts only)"
+// +kubebuilder:validation:XValidation:rule="self.matches('^(https://[A-Za-z0-9.:_-]+|https?://(([a-z0-9-]+[.])*localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?)([/?][^#]*)?$')",message="must be an absolute https URL without user name and fragment (http is allowed on loopback hosts only)"
 type PeerURL string
 
 // LTIPlatformSpec describes another learning system that may launch the academy's activities.
@@ -181,8 +181,10 @@ type LTIPlatform struct {
 	// spec is what is wanted.
 	// +required
 	Spec LTIPlatformSpec `json:"spec"`
-	// status is what is.
+	// status is what is. Until the operator has looked at the object it says so: without a condition tools would take
+	// the object for ready.
 	// +optional
+	// +kubebuilder:default={conditions:{{type:"Ready",status:"Unknown",reason:"Pending",message:"waiting for the operator",lastTransitionTime:"1970-01-01T00:00:00Z"}}}
 	Status LTIPlatformStatus `json:"status,omitempty,omitzero"`
 }
 

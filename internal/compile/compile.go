@@ -5,6 +5,8 @@
 package compile
 
 import (
+	"maps"
+	"slices"
 	"sort"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,4 +130,20 @@ func older(a, b metav1.Object) bool {
 		return a.GetNamespace() < b.GetNamespace()
 	}
 	return a.GetName() < b.GetName()
+}
+
+// ReferredSecrets are the names of the Secrets that specs refer to, without the ones that the operator makes.
+func (in *Input) ReferredSecrets() []string {
+	seen := map[string]bool{}
+	if in.Academy != nil {
+		for _, client := range in.Academy.Spec.Clients {
+			seen[client.ClientSecretRef.Name] = true
+		}
+	}
+	for _, a := range in.Activities {
+		if name, generated := a.LTI12SecretName(); a.Spec.Share != nil && !generated {
+			seen[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
 }

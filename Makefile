@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Without cgo, so that all targets but `test` share one set of compiled packages.
+export CGO_ENABLED := 0
+
+CONTROLLER_GEN = "$$(hack/tools/build.sh controller-gen)"
+GOLANGCI_LINT = "$$(hack/tools/build.sh golangci-lint)"
+
+# The race detector needs a C compiler; `make test RACE=` does without.
+RACE ?= -race
+# What to test, and further flags, as in `make test PACKAGES=./internal/lti/... FLAGS='-run Nonce -v'`.
+PACKAGES ?= ./...
+FLAGS ?=
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the operator, the launch handler and configsync into ./bin.
+	go build -o bin/ ./cmd/... ./hack/configsync
+
+.PHONY: clean
+clean: ## Remove ./bin and the peers' node_modules; the control plane and the tools stay in the cache.
+	rm -rf bin hack/peers/node_modules
+
+##@ Development
+
+.PHONY: generate
+generate: ## Regenerate deep copies, CRDs and the operator's role from the code.
+	@mkdir -p bin && touch bin/.generating
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt crd paths=./api/... output:crd:dir=config/crd
+	$(CONTROLLER_GEN) rbac:roleName=lti-operator paths=./controllers/... output:rbac:dir=config/rbac
+	@# The CRD of a kind that is gone was not written again.
+	@find config/crd -name 'lti-operator.io_*.yaml' ! -newer bin/.generating -delete
+
+.PHONY: verify
+verify: ## Fail when generated files, go.mod or go.sum are not up to date.
+	@hack/tools/verify.sh
+
+.PHONY: lint
+lint: ## Lint Go and shell code, and prove that the linter still refuses what it must.
+	$(GOLANGCI_LINT) run ./...
+	hack/tools/lint-selftest.sh
+	hack/tools/ensure.sh shellcheck
+	shellcheck -x .ci/run hack/*/*.sh
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	$(GOLANGCI_LINT) fmt ./...
+
+.PHONY: test
+test: ## Run all tests, with the race detector and a real API server.
+	$(if $(RACE),hack/tools/ensure.sh gcc)
+	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" \
+		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off $(FLAGS) $(PACKAGES)
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver and kubectl from source (once, some minutes) and print their folder.
+	@hack/controlplane/build.sh
+
+##@ Demo
+
+.PHONY: demo
+demo: build hack/peers/node_modules/.stamp ## Run operator, launch handler, a platform and an academy on this machine.
+	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/demo
+
+.PHONY: demo-check
+demo-check: build hack/peers/node_modules/.stamp ## Run the demo and let a browser check that its launches work.
+	hack/tools/ensure.sh chromium
+	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/demo --check
+
+hack/peers/node_modules/.stamp: hack/peers/package.json hack/peers/package-lock.json
+	hack/tools/ensure.sh node npm
+	npm --prefix hack/peers ci --no-audit --no-fund
+	touch $@

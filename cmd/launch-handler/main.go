@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command launch-handler serves all run-time LTI traffic of one academy. It needs no access to Kubernetes: its routing
+// table comes from a mounted directory.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/lti-operator/lti-operator/internal/handler"
+	"github.com/lti-operator/lti-operator/internal/store/sqlite"
+)
+
+// flags are the command line; each can be given as environment variable too.
+type flags struct {
+	ConfigDir      string     `help:"Directory with the routing table: manifest and shards." default:"/etc/lti-operator" type:"path" env:"CONFIG_DIR"`
+	PublicAddress  string     `help:"Address for launches; TLS ends at the ingress." default:":8080" env:"PUBLIC_ADDRESS"`
+	OpsAddress     string     `help:"Address for /livez, /readyz and /metrics." default:":8081" env:"OPS_ADDRESS"`
+	ControlAddress string     `help:"Address for the operator." default:":8443" env:"CONTROL_ADDRESS"`
+	Store          string     `help:"Where launches are kept: sqlite:FILE." required:"" placeholder:"sqlite:FILE" env:"STORE"`
+	LogLevel       slog.Level `help:"Log level: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
+}
+
+func main() {
+	var f flags
+	kong.Parse(&f, kong.Name("launch-handler"), kong.Description("Serves all run-time LTI traffic of one academy."))
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, &f, log); err != nil {
+		log.Error("the launch handler stops", "error", err.Error())
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, f *flags, log *slog.Logger) error {
+	file, ok := strings.CutPrefix(f.Store, "sqlite:")
+	if !ok || file == "" {
+		return fmt.Errorf("--store: %q is not of the form sqlite:FILE", f.Store)
+	}
+	launches, err := sqlite.Open(ctx, file, time.Now)
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	defer func() {
+		if err := launches.Close(); err != nil {
+			log.Warn("could not close the store", "error", err.Error())
+		}
+	}()
+	h, err := handler.New(handler.Options{ConfigDir: f.ConfigDir, Store: launches, Log: log})
+	if err != nil {
+		return fmt.Errorf("make handler: %w", err)
+	}
+	return h.Serve(ctx, handler.Addresses{Public: f.PublicAddress, Ops: f.OpsAddress, Control: f.ControlAddress})
+}

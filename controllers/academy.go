@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+)
+
+func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error) *kindReconciler[*v1alpha1.LTIAcademy] {
+	return &kindReconciler[*v1alpha1.LTIAcademy]{
+		shared:    s,
+		kind:      v1alpha1.KindAcademy,
+		newObject: func() *v1alpha1.LTIAcademy { return &v1alpha1.LTIAcademy{} },
+		academy:   func(a *v1alpha1.LTIAcademy) string { return a.Name },
+		secret:    func(a *v1alpha1.LTIAcademy) (generatedSecret, bool) { return s.academyKeys(a), true },
+		prepare:   applyWorkload,
+		report: func(a *v1alpha1.LTIAcademy, _ *Outcome) {
+			a.Status.Table = nil
+			if t, ok := s.programmer.Summary(AcademyKey{Namespace: a.Namespace, Name: a.Name}); ok {
+				a.Status.Table = &v1alpha1.TableStatus{
+					Activities: int32(t.Activities), //nolint:gosec // bounded by what etcd holds
+					Platforms:  int32(t.Platforms),  //nolint:gosec // bounded by what etcd holds
+					Tools:      int32(t.Tools),      //nolint:gosec // bounded by what etcd holds
+				}
+			}
+		},
+	}
+}

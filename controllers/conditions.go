@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+)
+
+// report is what a reconcile found out; conditions are derived from it and from nothing else but what they were.
+type report struct {
+	// problem is set when the controller itself could not do its part, for example because a Secret of that name
+	// belongs to somebody else.
+	problem *problem
+	// outcome is what the programmer knows; nil before it has seen this generation.
+	outcome *Outcome
+	// registration is set for kinds that have another party.
+	registration bool
+}
+
+// problem is something that a person in this cluster must mend. Text is written into a condition: it names fields and
+// objects, never values.
+type problem struct {
+	reason, text string
+}
+
+// setConditions derives every condition of obj from r.
+func setConditions(obj v1alpha1.Object, r report) {
+	conditions := obj.GetConditions()
+	generation := obj.GetGeneration()
+	set := func(conditionType string, status metav1.ConditionStatus, reason, message string) {
+		meta.SetStatusCondition(&conditions, metav1.Condition{
+			Type: conditionType, Status: status, Reason: reason, Message: truncate(message), ObservedGeneration: generation,
+		})
+	}
+	accepted := acceptedCondition(r)
+	set(v1alpha1.ConditionAccepted, accepted.status, accepted.reason, accepted.message)
+	programmed := programmedCondition(conditions, generation, r)
+	set(v1alpha1.ConditionProgrammed, programmed.status, programmed.reason, programmed.message)
+	if r.registration && r.outcome != nil {
+		if r.outcome.Registered {
+			set(v1alpha1.ConditionRegistered, metav1.ConditionTrue, v1alpha1.ReasonRegistered, "the values of the other party are filled in")
+		} else {
+			set(v1alpha1.ConditionRegistered, metav1.ConditionFalse, v1alpha1.ReasonAwaitingRegistration,
+				"hand status.details to the other party's administrator and fill in what comes back")
+		}
+	}
+	ready := readyCondition(accepted, programmed, r)
+	set(v1alpha1.ConditionReady, ready.status, ready.reason, ready.message)
+	// kstatus: abnormal-true conditions are absent while they are not True.
+	meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionStalled)
+	meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionReconciling)
+	switch {
+	case accepted.status == metav1.ConditionFalse:
+		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, accepted.reason, accepted.message)
+	case ready.status != metav1.ConditionTrue:
+		set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.reason, ready.message)
+	}
+	obj.SetConditions(conditions)
+	obj.SetObservedGeneration(generation)
+}
+
+// state is a condition without its type.
+type state struct {
+	status          metav1.ConditionStatus
+	reason, message string
+}
+
+func acceptedCondition(r report) state {
+	switch {
+	case r.problem != nil:
+		return state{metav1.ConditionFalse, r.problem.reason, r.problem.text}
+	case r.outcome == nil:
+		return state{metav1.ConditionUnknown, v1alpha1.ReasonPending, "not looked at yet"}
+	}
+	return state{r.outcome.Accepted, r.outcome.Reason, r.outcome.Message}
+}
+
+// programmedCondition keeps True for a generation once it has been True: later restarts of a handler show on the
+// academy only.
+func programmedCondition(before []metav1.Condition, generation int64, r report) state {
+	served := state{metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "every launch handler serves this generation"}
+	was := meta.FindStatusCondition(before, v1alpha1.ConditionProgrammed)
+	stays := was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == generation
+	switch {
+	case r.outcome == nil:
+		if stays {
+			return served
+		}
+		return state{metav1.ConditionUnknown, v1alpha1.ReasonPending, "not looked at yet"}
+	case !r.outcome.Served:
+		return state{metav1.ConditionFalse, r.outcome.Reason, "not served: " + r.outcome.Message}
+	case r.outcome.Programmed, stays:
+		return served
+	case r.outcome.PublishError != nil:
+		return state{metav1.ConditionFalse, v1alpha1.ReasonPublishFailed, "the routing table could not be written; it is tried again: " + r.outcome.PublishError.Error()}
+	case r.outcome.Waiting != "":
+		return state{metav1.ConditionUnknown, v1alpha1.ReasonProgramming, r.outcome.Waiting}
+	}
+	return state{metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "published; waiting for the launch handlers"}
+}
+
+func readyCondition(accepted, programmed state, r report) state {
+	switch {
+	case accepted.status != metav1.ConditionTrue:
+		return accepted
+	case programmed.status != metav1.ConditionTrue:
+		// Work under way is not a failure: False is for what somebody in this cluster must mend.
+		return state{metav1.ConditionUnknown, programmed.reason, programmed.message}
+	case r.outcome != nil && r.outcome.Deactivated:
+		return state{metav1.ConditionTrue, v1alpha1.ReasonDeactivated, "switched off by spec.activation; launches get a page that says so"}
+	}
+	return state{metav1.ConditionTrue, v1alpha1.ReasonReady, "served by every launch handler"}
+}
+
+// truncate keeps messages within what a condition may hold (32 KiB) and a person reads.
+func truncate(message string) string {
+	const most = 1024
+	if len(message) <= most {
+		return message
+	}
+	return fmt.Sprintf("%.*s…", most-3, message)
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers_test
+
+import "errors"
+
+var errNoSuchShard = errors.New("no such shard")

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/compile"
+	"github.com/lti-operator/lti-operator/internal/keys"
+)
+
+// +kubebuilder:rbac:groups=lti-operator.io,resources=ltiacademies;ltiplatforms;ltitools;ltiactivities,verbs=get;list;watch
+// +kubebuilder:rbac:groups=lti-operator.io,resources=ltiacademies/status;ltiplatforms/status;ltitools/status;ltiactivities/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;update
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+func newPlatformReconciler(s shared) *kindReconciler[*v1alpha1.LTIPlatform] {
+	return &kindReconciler[*v1alpha1.LTIPlatform]{
+		shared:       s,
+		kind:         v1alpha1.KindPlatform,
+		registration: true,
+		newObject:    func() *v1alpha1.LTIPlatform { return &v1alpha1.LTIPlatform{} },
+		academy:      func(p *v1alpha1.LTIPlatform) string { return v1alpha1.AcademyName(p.Spec.AcademyRef) },
+		secret: func(p *v1alpha1.LTIPlatform) (generatedSecret, bool) {
+			return s.signingKey(v1alpha1.KindPlatform, p), true
+		},
+		report: func(p *v1alpha1.LTIPlatform, o *Outcome) {
+			p.Status.Details = o.PlatformDetails
+			p.Status.Keys = o.Keys
+		},
+	}
+}
+
+func newToolReconciler(s shared) *kindReconciler[*v1alpha1.LTITool] {
+	return &kindReconciler[*v1alpha1.LTITool]{
+		shared:       s,
+		kind:         v1alpha1.KindTool,
+		registration: true,
+		newObject:    func() *v1alpha1.LTITool { return &v1alpha1.LTITool{} },
+		academy:      func(t *v1alpha1.LTITool) string { return v1alpha1.AcademyName(t.Spec.AcademyRef) },
+		secret: func(t *v1alpha1.LTITool) (generatedSecret, bool) {
+			return s.signingKey(v1alpha1.KindTool, t), true
+		},
+		report: func(t *v1alpha1.LTITool, o *Outcome) {
+			t.Status.Details = o.ToolDetails
+			t.Status.Keys = o.Keys
+		},
+	}
+}
+
+func newActivityReconciler(s shared) *kindReconciler[*v1alpha1.LTIActivity] {
+	return &kindReconciler[*v1alpha1.LTIActivity]{
+		shared:    s,
+		kind:      v1alpha1.KindActivity,
+		newObject: func() *v1alpha1.LTIActivity { return &v1alpha1.LTIActivity{} },
+		academy:   func(a *v1alpha1.LTIActivity) string { return v1alpha1.AcademyName(a.Spec.AcademyRef) },
+		secret: func(a *v1alpha1.LTIActivity) (generatedSecret, bool) {
+			name, generated := a.LTI12SecretName()
+			return generatedSecret{
+				name:       named(a, name),
+				secretType: v1alpha1.SecretTypeLTI12Credentials,
+				ownerKind:  v1alpha1.KindActivity,
+				ownerName:  a.Name,
+				requires:   []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret},
+				generate: func() (map[string][]byte, error) {
+					key, secret, err := keys.NewLTI12Credentials(s.random, a.Name)
+					return map[string][]byte{
+						v1alpha1.SecretKeyConsumerKey:  []byte(key),
+						v1alpha1.SecretKeySharedSecret: []byte(secret),
+					}, err
+				},
+			}, generated && a.Spec.Share != nil
+		},
+		report: func(a *v1alpha1.LTIActivity, o *Outcome) {
+			a.Status.LTI12 = o.LTI12
+			a.Status.LTI13 = o.LTI13
+		},
+	}
+}
+
+// signingKey describes the Secret with the signing key of a registration.
+func (s *shared) signingKey(kind string, obj v1alpha1.Object) generatedSecret {
+	return generatedSecret{
+		name:       named(obj, compile.SigningKeySecretName(kind, obj.GetName())),
+		secretType: v1alpha1.SecretTypeSigningKey,
+		ownerKind:  kind,
+		ownerName:  obj.GetName(),
+		requires:   []string{v1alpha1.SecretKeyPrivateKey},
+		generate: func() (map[string][]byte, error) {
+			pem, err := keys.NewSigningKey(s.random)
+			return map[string][]byte{v1alpha1.SecretKeyPrivateKey: pem}, err
+		},
+	}
+}
+
+// academyKeys describes the Secret with the academy's own keys.
+func (s *shared) academyKeys(a *v1alpha1.LTIAcademy) generatedSecret {
+	return generatedSecret{
+		name:       named(a, compile.AcademySecretName(a.Name)),
+		secretType: corev1.SecretType(v1alpha1.SecretTypeAcademyKeys),
+		ownerKind:  v1alpha1.KindAcademy,
+		ownerName:  a.Name,
+		requires:   []string{keys.AcademyStateKey, keys.AcademyControlToken, keys.AcademyControlCertificate, keys.AcademyControlKey},
+		generate: func() (map[string][]byte, error) {
+			made, err := keys.NewAcademy(s.random, s.clock.Now())
+			if err != nil {
+				return nil, err
+			}
+			return made.Data(), nil
+		},
+	}
+}

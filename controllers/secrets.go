@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+)
+
+// generatedSecret describes a Secret that the operator makes once and never changes.
+type generatedSecret struct {
+	name       types.NamespacedName
+	secretType corev1.SecretType
+	ownerKind  string
+	ownerName  string
+	// requires are the data keys that an existing Secret must have to be adopted.
+	requires []string
+	generate func() (map[string][]byte, error)
+}
+
+// secretKeeper makes Secrets. Its values are pasted into other people's systems: a Secret that exists is never
+// replaced, whatever the cache believes, and none has an owner reference, so that it outlives its object.
+type secretKeeper struct {
+	cached client.Client
+	// live reads past the cache, which holds labelled Secrets only.
+	live client.Reader
+}
+
+func (g *generatedSecret) labels() map[string]string {
+	return map[string]string{
+		v1alpha1.LabelUse:              v1alpha1.LabelUseValue,
+		v1alpha1.LabelOwnerKind:        g.ownerKind,
+		v1alpha1.LabelOwnerName:        labelValue(g.ownerName),
+		"app.kubernetes.io/managed-by": "lti-operator",
+	}
+}
+
+// labelValue shortens a name to what a label may hold (63 characters). The label is for people and selectors; nothing
+// relies on its being whole.
+func labelValue(name string) string {
+	if len(name) <= 63 {
+		return name
+	}
+	return name[:62] + "x"
+}
+
+// ensure makes the Secret if there is none. It returns a problem when a Secret of that name exists and is not ours.
+func (k *secretKeeper) ensure(ctx context.Context, g generatedSecret) (*problem, error) {
+	secret := &corev1.Secret{}
+	err := k.cached.Get(ctx, g.name, secret)
+	if apierrors.IsNotFound(err) {
+		return k.create(ctx, g)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s: %w", g.name.Name, err)
+	}
+	return k.adopt(ctx, g, secret)
+}
+
+// create makes the Secret with Create, never with apply: of two operators at once, or with a cache that lags, the
+// first one's key stays.
+func (k *secretKeeper) create(ctx context.Context, g generatedSecret) (*problem, error) {
+	existing := &corev1.Secret{}
+	err := k.live.Get(ctx, g.name, existing)
+	if err == nil {
+		return k.adopt(ctx, g, existing)
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("read Secret %s: %w", g.name.Name, err)
+	}
+	data, err := g.generate()
+	if err != nil {
+		return nil, err
+	}
+	made := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: g.name.Namespace, Name: g.name.Name, Labels: g.labels()},
+		Type:       g.secretType,
+		Data:       data,
+	}
+	err = k.cached.Create(ctx, made)
+	if apierrors.IsAlreadyExists(err) {
+		if err := k.live.Get(ctx, g.name, existing); err != nil {
+			return nil, fmt.Errorf("read Secret %s: %w", g.name.Name, err)
+		}
+		return k.adopt(ctx, g, existing)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create Secret %s: %w", g.name.Name, err)
+	}
+	return nil, nil
+}
+
+// adopt takes over a Secret by name and type, and repairs its labels; its data is never touched.
+func (k *secretKeeper) adopt(ctx context.Context, g generatedSecret, secret *corev1.Secret) (*problem, error) {
+	if secret.Type != g.secretType {
+		return &problem{v1alpha1.ReasonSecretConflict, fmt.Sprintf(
+			"Secret %s exists with type %s instead of %s; rename or delete it, or the object", g.name.Name, secret.Type, g.secretType)}, nil
+	}
+	for _, key := range g.requires {
+		if len(secret.Data[key]) == 0 {
+			return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+				"Secret %s has no value for %s; restore it, or delete the Secret to have new values made", g.name.Name, key)}, nil
+		}
+	}
+	want := g.labels()
+	for name, value := range want {
+		if secret.Labels[name] == value {
+			continue
+		}
+		before := secret.DeepCopy()
+		if secret.Labels == nil {
+			secret.Labels = map[string]string{}
+		}
+		maps.Copy(secret.Labels, want)
+		if err := k.cached.Patch(ctx, secret, client.MergeFrom(before)); err != nil {
+			return nil, fmt.Errorf("repair labels of Secret %s: %w", g.name.Name, err)
+		}
+		break
+	}
+	return nil, nil
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/compile"
+	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/publish"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// HandlerEndpoint is the control port of one launch handler.
+type HandlerEndpoint struct {
+	// URL is https://host:port.
+	URL string
+	// Pod is the pod that listens there; empty for handlers outside the cluster.
+	Pod types.NamespacedName
+}
+
+// Handlers finds the launch handlers of an academy and asks them what they serve.
+type Handlers interface {
+	// Endpoints lists every Ready, non-terminating handler.
+	Endpoints(ctx context.Context, key AcademyKey) ([]HandlerEndpoint, error)
+	// Report asks one handler.
+	Report(ctx context.Context, endpoint HandlerEndpoint, academyKeys *keys.Academy) (routing.Report, error)
+	// Nudge makes the kubelet of a handler's pod look for a new table at once; attempt counts the nudges for one table.
+	Nudge(ctx context.Context, endpoint HandlerEndpoint, hash string, attempt int) error
+}
+
+// cluster is the World of a Programmer: the API server and the running handlers.
+type cluster struct {
+	cached    client.Client
+	live      client.Reader
+	publisher publish.Publisher
+	handlers  Handlers
+	events    map[string]chan event.GenericEvent // by kind
+}
+
+var _ World = (*cluster)(nil)
+
+// Read implements World. Lists come from the cache without copies: the compiler only reads.
+func (c *cluster) Read(ctx context.Context, key AcademyKey) (compile.Input, error) {
+	in := compile.Input{Namespace: key.Namespace, AcademyName: key.Name, Secrets: map[string]*corev1.Secret{}, Unshared: map[string]bool{}}
+	var academies v1alpha1.LTIAcademyList
+	var platforms v1alpha1.LTIPlatformList
+	var tools v1alpha1.LTIToolList
+	var activities v1alpha1.LTIActivityList
+	var secrets corev1.SecretList
+	namespace := client.InNamespace(key.Namespace)
+	err := errors.Join(
+		c.cached.List(ctx, &academies, client.UnsafeDisableDeepCopy),
+		c.cached.List(ctx, &platforms, namespace, client.UnsafeDisableDeepCopy),
+		c.cached.List(ctx, &tools, namespace, client.UnsafeDisableDeepCopy),
+		c.cached.List(ctx, &activities, namespace, client.UnsafeDisableDeepCopy),
+		c.cached.List(ctx, &secrets, namespace, client.UnsafeDisableDeepCopy),
+	)
+	if err != nil {
+		return compile.Input{}, fmt.Errorf("list the resources of the academy: %w", err)
+	}
+	for i := range academies.Items {
+		a := &academies.Items[i]
+		if a.Namespace == key.Namespace && a.Name == key.Name {
+			in.Academy = a
+		} else {
+			in.OtherAcademies = append(in.OtherAcademies, a)
+		}
+	}
+	for i := range platforms.Items {
+		if p := &platforms.Items[i]; v1alpha1.AcademyName(p.Spec.AcademyRef) == key.Name {
+			in.Platforms = append(in.Platforms, p)
+		}
+	}
+	for i := range tools.Items {
+		if t := &tools.Items[i]; v1alpha1.AcademyName(t.Spec.AcademyRef) == key.Name {
+			in.Tools = append(in.Tools, t)
+		}
+	}
+	for i := range activities.Items {
+		if a := &activities.Items[i]; v1alpha1.AcademyName(a.Spec.AcademyRef) == key.Name {
+			in.Activities = append(in.Activities, a)
+		}
+	}
+	for i := range secrets.Items {
+		in.Secrets[secrets.Items[i].Name] = &secrets.Items[i]
+	}
+	return in, c.findUnshared(ctx, &in)
+}
+
+// findUnshared tells Secrets that exist without the consent label from those that do not exist, so that the condition
+// can say what to do. Only names that a spec mentions are asked for, and only their metadata.
+func (c *cluster) findUnshared(ctx context.Context, in *compile.Input) error {
+	for _, name := range in.ReferredSecrets() {
+		if in.Secrets[name] != nil {
+			continue
+		}
+		meta := &metav1.PartialObjectMetadata{}
+		meta.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+		err := c.live.Get(ctx, types.NamespacedName{Namespace: in.Namespace, Name: name}, meta)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("look for Secret %s: %w", name, err)
+		}
+		in.Unshared[name] = err == nil
+	}
+	return nil
+}
+
+// Publish implements World.
+func (c *cluster) Publish(ctx context.Context, key AcademyKey, in compile.Input, set *routing.Set) error {
+	target := publish.Target{Namespace: key.Namespace, Academy: key.Name, Owner: ownerReference(in.Academy)}
+	writes, err := c.publisher.Publish(ctx, target, set)
+	if err != nil {
+		return err
+	}
+	if writes > 0 {
+		logf.FromContext(ctx).Info("published a routing table", "hash", set.Manifest.Hash[:12], "writes", writes)
+	}
+	return nil
+}
+
+// ownerReference makes the academy the controller of an object, without blocking its deletion: that would take a
+// permission on its finalizers.
+func ownerReference(a *v1alpha1.LTIAcademy) metav1.OwnerReference {
+	controller := true
+	return metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.KindAcademy, Name: a.Name, UID: a.UID, Controller: &controller,
+	}
+}
+
+// nudgeAt are the looks at which a handler that still lags is nudged (again): at once, then after about 0.3, 1, 3 and
+// 10 seconds; after that kubelet's own period does.
+var nudgeAt = map[int]int{0: 1, 3: 2, 5: 3, 6: 4, 8: 5}
+
+// Serving implements World. A handler that does not answer counts as serving nothing.
+func (c *cluster) Serving(ctx context.Context, key AcademyKey, in compile.Input, wanted string, attempt int) ([]string, error) {
+	secret := in.Secrets[compile.AcademySecretName(key.Name)]
+	if secret == nil {
+		return nil, errors.New("the keys of the academy are missing")
+	}
+	academyKeys, err := keys.ParseAcademy(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of the academy: %w", err)
+	}
+	endpoints, err := c.handlers.Endpoints(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	hashes := make([]string, 0, len(endpoints))
+	for _, endpoint := range endpoints {
+		report, err := c.handlers.Report(ctx, endpoint, academyKeys)
+		if err != nil {
+			logf.FromContext(ctx).V(1).Info("a launch handler does not report", "pod", endpoint.Pod.Name, "error", err.Error())
+		}
+		hashes = append(hashes, report.Hash)
+		if n, due := nudgeAt[attempt]; due && report.Hash != wanted {
+			if err := c.handlers.Nudge(ctx, endpoint, wanted, n); err != nil {
+				logf.FromContext(ctx).V(1).Info("could not nudge a launch handler", "pod", endpoint.Pod.Name, "error", err.Error())
+			}
+		}
+	}
+	return hashes, nil
+}
+
+// Changed implements World.
+func (c *cluster) Changed(ctx context.Context, key AcademyKey, refs []compile.Ref) {
+	for _, ref := range refs {
+		object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: ref.Name}}
+		select {
+		case c.events[ref.Kind] <- event.GenericEvent{Object: object}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,341 @@
+// Launches activities the way people do, in a real browser, and judges what appears.
+//
+//   node check.mjs check.json
+//
+//   {
+//     "platform": "http://lms.localhost:9401",        platform.mjs
+//     "handler": "http://lti.localhost:9402",         the launch handler
+//     "academy": "http://academy.localhost:9403",     academy.mjs
+//     "newWindow": {"name": "working-at-height", "title": "Working safely at height"},   presentation NewWindow
+//     "embedded": {"name": "ladder-check", "title": "Ladder check"},                     presentation Embedded
+//     "unknownKey": "unknown-key"                     an LTI 1.2 link of the platform with a key the handler does not know
+//   }
+// The names are those of the platform's configuration, the titles those that the academy shows.
+//
+// SECOND_LTI_URL     address of a second handler with the same store, where a launch is replayed too
+// CHECK_REQUIRE_ALL  1: the checks that need SECOND_LTI_URL fail without it (else they are left out)
+// CHECK_ARTIFACTS    directory for screenshots (a new temporary one)
+// CHECK_ONLY         run only the checks whose text contains this
+// CHECK_TIMEOUT      milliseconds to wait for one page (15000)
+// CHROMIUM           the browser (/usr/bin/chromium)
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { request, sendHTML, serve } from './web.mjs';
+
+if (!process.argv[2]) {
+  console.error('usage: node check.mjs check.json');
+  process.exit(2);
+}
+const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const artifacts = process.env.CHECK_ARTIFACTS ?? mkdtempSync(join(tmpdir(), 'lti-check-'));
+const timeout = Number(process.env.CHECK_TIMEOUT ?? 15_000);
+const people = {
+  learner: { name: 'Lena Learner', role: 'Learner' },
+  teacher: { name: 'Tom Teacher', role: 'Instructor' },
+};
+/** Chromium's preference profile.cookie_controls_mode for cookies in a cross-site frame. */
+const cookieModes = { allowed: 0, blocked: 1 };
+/** The reasons for which a repeated launch may be refused; a refusal for another reason proves nothing. */
+const usedBefore = ['Replayed', 'LaunchAlreadyUsed'];
+const otherBrowser = ['StateNotFromThisBrowser'];
+
+mkdirSync(artifacts, { recursive: true });
+
+let passed = 0;
+let failed = 0;
+let browsers = [];
+
+async function check(text, run) {
+  if (process.env.CHECK_ONLY && !text.includes(process.env.CHECK_ONLY)) return;
+  const number = passed + failed + 1;
+  browsers = [];
+  try {
+    await run();
+    passed++;
+    console.log(`ok ${number} - ${text}`);
+  } catch (error) {
+    failed++;
+    const pages = await describePages(number);
+    const why = [error.message.split('\n')[0], ...pages].join('; ').replace(/\s+/g, ' ');
+    console.log(`not ok ${number} - ${text}: ${why}`);
+  } finally {
+    for (const browser of browsers) await browser.close();
+  }
+}
+
+function assert(condition, why) {
+  if (!condition) throw new Error(why);
+}
+
+/** What the open pages of a failed check show; each gets a screenshot. */
+async function describePages(number) {
+  const pages = browsers.flatMap(browser => browser.context?.pages() ?? [])
+    .filter(page => !['about:blank', new URL(config.platform).href].includes(page.url()));
+  const lines = [];
+  for (const [index, page] of pages.entries()) {
+    await page.screenshot({ path: join(artifacts, `failed-${number}-${index + 1}.png`), fullPage: true, timeout: 5000 }).catch(() => {});
+    for (const frame of page.frames()) {
+      const text = await frame.locator('body').innerText({ timeout: 1000 }).catch(() => '');
+      lines.push(`${frame === page.mainFrame() ? 'page' : 'frame'} ${frame.url().split('?')[0]} shows "${text.slice(0, 160)}"`);
+    }
+  }
+  return lines;
+}
+
+/** A browser with a profile of its own, in one of the cookie modes; the mode is verified before anything is launched. */
+async function openBrowser(cookies = 'allowed', options = {}) {
+  const profile = mkdtempSync(join(tmpdir(), 'lti-check-profile-'));
+  mkdirSync(join(profile, 'Default'));
+  writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify({ profile: { cookie_controls_mode: cookieModes[cookies] } }));
+  const browser = { close: async () => rmSync(profile, { recursive: true, force: true, maxRetries: 5 }) };
+  browsers.push(browser);
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    locale: 'en-GB',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'],
+    ...options,
+  });
+  const removeProfile = browser.close;
+  browser.context = context;
+  browser.close = async () => {
+    await context.close();
+    await removeProfile();
+  };
+  context.setDefaultTimeout(timeout);
+  await assertCookieMode(context, cookies);
+  return context;
+}
+
+const testid = (root, id) => root.locator(`[data-testid="${id}"]`);
+const textOf = async (root, id) => (await testid(root, id).innerText()).trim();
+
+async function assertCookieMode(context, cookies) {
+  const page = await context.newPage();
+  await page.goto(`${config.academy}/probe/set`);
+  await page.goto(`${config.platform}/probe/from?to=${encodeURIComponent(`${config.academy}/probe/echo`)}`);
+  const received = await textOf(page.frameLocator('[data-testid="framed"]'), 'cookies');
+  const wanted = cookies === 'allowed' ? 'probe_none' : '';
+  assert(received === wanted, `this browser does not have cookies ${cookies}: a cross-site frame sent "${received}"`);
+  await page.close();
+}
+
+/** No SameSite=Lax cookie goes from one of the three sites to another, while a SameSite=None cookie does. */
+async function assertLaxStaysHome(sites) {
+  const context = await openBrowser('allowed');
+  for (const from of sites) {
+    for (const to of sites.filter(site => site !== from)) {
+      const page = await context.newPage();
+      await page.goto(`${to}/probe/set`);
+      await page.goto(`${to}/probe/echo`);
+      const home = await textOf(page, 'cookies');
+      assert(home === 'probe_lax probe_none', `${to} received "${home}" from itself`);
+      await page.goto(`${from}/probe/from?to=${encodeURIComponent(`${to}/probe/echo`)}`);
+      const framed = await textOf(page.frameLocator('[data-testid="framed"]'), 'cookies');
+      assert(framed === 'probe_none', `${to} in a frame of ${from} received "${framed}"`);
+      await testid(page, 'post').click();
+      await page.waitForURL(`${to}/probe/echo`);
+      const posted = await textOf(page, 'cookies');
+      assert(posted === 'probe_none', `${to} received "${posted}" with a form of ${from}`);
+      const relation = await textOf(page, 'fetch-site');
+      assert(relation === 'cross-site', `the browser calls ${from} to ${to} "${relation}"`);
+      await page.close();
+    }
+  }
+}
+
+/** Presses the platform's button; returns where the activity opens: a new top-level page, or the frame in the platform's page. */
+async function launch(context, { version, person, place, activity }) {
+  const page = await context.newPage();
+  await page.goto(config.platform);
+  const button = testid(page, `launch-${version}-${person}-${place}-${activity}`);
+  if (place === 'window') {
+    const [opened] = await Promise.all([context.waitForEvent('page'), button.click()]);
+    return opened;
+  }
+  await button.click();
+  await page.waitForURL('**/frame?*');
+  return page.frameLocator('[data-testid="tool"]');
+}
+
+/** Without scripts every page in between waits for its button to be pressed. */
+async function pressThrough(page, limit = 6) {
+  for (let pressed = 0; pressed < limit; pressed++) {
+    await page.waitForLoadState('load');
+    if (page.url().startsWith(config.academy)) return pressed;
+    const button = page.locator('form button, form input[type="submit"]').first();
+    await button.waitFor({ timeout: 5000 });
+    await Promise.all([page.waitForEvent('framenavigated'), button.click()]);
+  }
+  await page.waitForLoadState('load');
+  return limit;
+}
+
+/** The learner's name, the activity's title and the role, on the academy's page, under an address without the code. */
+async function expectArrived(root, person, activity, frame) {
+  await root.locator('[data-testid="learner-name"], [data-testid="refused"], [data-reason]').first().waitFor();
+  assert(await testid(root, 'learner-name').count() === 1, 'the launch was refused');
+  const name = await textOf(root, 'learner-name');
+  assert(name === people[person].name, `the academy greets "${name}", not ${people[person].name}`);
+  const title = await textOf(root, 'activity');
+  assert(title === activity.title, `the academy shows "${title}", not ${activity.title}`);
+  const role = await textOf(root, 'role');
+  assert(role === people[person].role, `the role is "${role}", not ${people[person].role}`);
+  const address = await root.locator('body').evaluate(body => body.ownerDocument.location.href);
+  assert(new URL(address).origin === new URL(config.academy).origin, `this is not the academy's page but ${address.split('?')[0]}`);
+  assert(!address.includes('lti_launch_code'), 'the launch code is still in the address');
+  const framed = await root.locator('body').evaluate(body => body.ownerDocument.defaultView.top !== body.ownerDocument.defaultView);
+  assert(framed === Boolean(frame), framed ? 'the academy is inside a frame' : 'the academy is not inside the frame');
+}
+
+/** The handler's page inside the frame: a real button opens a top-level page. */
+async function openNewWindow(context, frame, screenshot) {
+  const button = frame.locator('[data-testid="open-in-new-window"], form[target="_blank"] button, a[target="_blank"]').first();
+  await button.or(frame.locator('[data-testid="refused"], [data-reason]').first()).first().waitFor();
+  if (screenshot) await context.pages().at(-1).screenshot({ path: join(artifacts, screenshot), fullPage: true });
+  const [opened] = await Promise.all([context.waitForEvent('page'), button.click({ timeout: 3000 })]);
+  return opened;
+}
+
+const reasonOf = html => html.match(/data-reason="([^"]+)"/)?.[1]
+  ?? html.match(/\b(Replayed|LaunchAlreadyUsed|StateNotFromThisBrowser|ConsumerKeyUnknown)\b/)?.[1];
+
+/** The handler's error page with its reference number. */
+async function expectErrorPage(page, status, reason) {
+  await page.waitForLoadState('load');
+  const code = reasonOf(await page.content());
+  assert(code === reason, `the page gives the reason ${code}, not ${reason}`);
+  assert(status >= 400 && status < 500, `the status is ${status}`);
+  const exact = testid(page, 'reference');
+  const reference = await exact.count() > 0 ? await exact.first().innerText()
+    : (await page.locator('body').innerText()).match(/reference(?: number)?\W+([0-9a-z-]{4,})/i)?.[1] ?? '';
+  assert(reference.trim().length >= 4, 'the page has no reference number');
+}
+
+/** Sends a browser's launch once more, byte by byte, from outside the browser. */
+function replay(base, launched, { withCookies }) {
+  const headers = Object.fromEntries(Object.entries(launched.headers).filter(([name]) =>
+    !/^(:.*|connection|content-length|accept-encoding)$/.test(name) && (withCookies || name !== 'cookie')));
+  const { host, pathname, search } = new URL(launched.url);
+  return request(new URL(pathname + search, base).href, {
+    method: 'POST', headers: { ...headers, host, 'content-length': launched.body.length }, body: launched.body,
+  });
+}
+
+function assertReplayRefused(answer, where, reasons) {
+  assert(answer.status >= 400 && answer.status < 500, `${where} answered ${answer.status} instead of refusing`);
+  assert(!answer.headers.location && !answer.text.includes('lti_launch_code'), `${where} refused, yet points to the academy`);
+  const reason = reasonOf(answer.text);
+  assert(reasons.includes(reason), `${where} refused for another reason: ${reason ?? 'none given'}`);
+}
+
+/** The browser's POST to the handler's launch address; with hold it never gets there. */
+async function captureLaunch(context, version, { hold = false } = {}) {
+  const isLaunch = sent => {
+    const url = new URL(sent.url());
+    return sent.method() === 'POST' && url.origin === new URL(config.handler).origin && url.pathname.endsWith('/launch');
+  };
+  if (hold) await context.route('**/launch', route => isLaunch(route.request()) ? route.abort() : route.continue());
+  const [sent, page] = await Promise.all([
+    context.waitForEvent('request', isLaunch),
+    launch(context, { version, person: 'learner', place: 'window', activity: config.newWindow.name }),
+  ]);
+  if (!hold) await expectArrived(page, 'learner', config.newWindow);
+  return { url: sent.url(), body: sent.postDataBuffer(), headers: hold ? sent.headers() : await sent.allHeaders() };
+}
+
+const versions = { 13: 'LTI 1.3', 12: 'LTI 1.2' };
+const modes = Object.keys(cookieModes);
+
+await check('the platform, the handler and the academy answer', async () => {
+  for (const address of [config.platform, config.handler, config.academy, process.env.SECOND_LTI_URL].filter(Boolean)) {
+    await request(address).catch(error => { throw new Error(`${address} does not answer: ${error.message}`); });
+  }
+});
+if (failed > 0) finish();
+
+// Ports do not matter to the question which site a page belongs to, so the handler's site is probed on another port.
+const probe = await serve(0, (req, res) => sendHTML(res, 404, 'Not found', ''));
+const handlerSite = Object.assign(new URL(config.handler), { port: probe.address().port }).origin;
+await check('no SameSite=Lax cookie goes between platform, handler and academy', () =>
+  assertLaxStaysHome([config.platform, handlerSite, config.academy]));
+probe.close();
+probe.closeAllConnections();
+
+for (const cookies of modes) {
+  for (const version of ['13', '12']) {
+    for (const person of Object.keys(people)) {
+      for (const place of ['window', 'frame']) {
+        await check(`${versions[version]}, ${person}, ${place}, cookies ${cookies}: ${config.newWindow.title}`, async () => {
+          const context = await openBrowser(cookies);
+          const opened = await launch(context, { version, person, place, activity: config.newWindow.name });
+          const arrived = place === 'window' ? opened : await openNewWindow(context, opened, 'new-window-page.png');
+          await expectArrived(arrived, person, config.newWindow);
+        });
+      }
+    }
+  }
+}
+
+for (const cookies of modes) {
+  for (const version of ['13', '12']) {
+    await check(`${versions[version]}, learner, embedded in a frame, cookies ${cookies}: ${config.embedded.title}`, async () => {
+      const context = await openBrowser(cookies);
+      const frame = await launch(context, { version, person: 'learner', place: 'frame', activity: config.embedded.name });
+      await expectArrived(frame, 'learner', config.embedded, true);
+    });
+  }
+}
+
+for (const version of ['13', '12']) {
+  await check(`${versions[version]}: a launch that was used is refused when it comes again`, async () => {
+    const launched = await captureLaunch(await openBrowser(), version);
+    if (version === '13') assert(launched.headers.cookie, 'the browser sent no cookie with its launch');
+    assertReplayRefused(await replay(config.handler, launched, { withCookies: true }), 'the handler, with the same cookies,',
+      usedBefore);
+    assertReplayRefused(await replay(config.handler, launched, { withCookies: false }), 'the handler, without cookies,',
+      version === '13' ? [...otherBrowser, ...usedBefore] : usedBefore);
+  });
+  const second = process.env.SECOND_LTI_URL;
+  if (second || process.env.CHECK_REQUIRE_ALL === '1') {
+    await check(`${versions[version]}: a launch that was used is refused by a second handler`, async () => {
+      assert(second, 'SECOND_LTI_URL is not set');
+      const launched = await captureLaunch(await openBrowser(), version);
+      assertReplayRefused(await replay(second, launched, { withCookies: true }), 'the second handler', usedBefore);
+    });
+  }
+}
+await check('LTI 1.3: a launch that never arrived is refused from another browser', async () => {
+  const launched = await captureLaunch(await openBrowser(), '13', { hold: true });
+  assertReplayRefused(await replay(config.handler, launched, { withCookies: false }), 'the handler', otherBrowser);
+});
+
+for (const version of ['13', '12']) {
+  await check(`${versions[version]}, window, without JavaScript: the buttons lead to the academy`, async () => {
+    const context = await openBrowser('allowed', { javaScriptEnabled: false });
+    const page = await launch(context, { version, person: 'learner', place: 'window', activity: config.newWindow.name });
+    assert(await pressThrough(page) > 0, 'no button had to be pressed: scripts are on');
+    await expectArrived(page, 'learner', config.newWindow);
+  });
+}
+
+await check('LTI 1.2: an unknown consumer key gets a page with a reference number', async () => {
+  const context = await openBrowser();
+  const answered = context.waitForEvent('response', response =>
+    response.request().method() === 'POST' && response.url().startsWith(config.handler));
+  const page = await launch(context, { version: '12', person: 'learner', place: 'window', activity: config.unknownKey });
+  await page.waitForURL(url => url.href.startsWith(config.handler));
+  await expectErrorPage(page, (await answered).status(), 'ConsumerKeyUnknown')
+    .finally(() => page.screenshot({ path: join(artifacts, 'error-page.png'), fullPage: true }));
+});
+
+finish();
+
+function finish() {
+  if (failed > 0) console.log(`screenshots: ${artifacts}`);
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exit(failed > 0 || passed === 0 ? 1 : 0);
+}

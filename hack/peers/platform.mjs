@@ -1,0 +1,234 @@
+// A learning platform: it launches external tools over LTI 1.3 and LTI 1.2.
+//
+//   LTI_URL=http://lti.localhost:9402 node platform.mjs platform.json
+//
+// LMS_PORT    port to listen on (9401); the address is http://lms.localhost:<port>
+// LTI_URL     where the tool is; only paths in the configuration ("/activities/…") are completed with it
+// LMS_CONFIG  the configuration file, unless it is the first argument. It is read anew for every page, so a
+//             registration made while the platform runs counts at once:
+//   {
+//     "lti13": {
+//       "issuer": "http://lms.localhost:9401",
+//       "clientID": "demo-client", "deploymentID": "1",
+//       "loginInitiationURL": "/platforms/demo-lms/login",
+//       "redirectURIs": ["/platforms/demo-lms/launch"],
+//       "activities": [{"name": "working-at-height", "title": "Working safely at height", "resourceURL": "/activities/working-at-height"}]
+//     },
+//     "lti12": [{"name": "working-at-height", "title": "Working safely at height",
+//       "launchURL": "/activities/working-at-height/launch", "consumerKey": "…", "sharedSecret": "…"}]
+//   }
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import oauthSignature from 'oauth-signature';
+import { escapeHTML, readForm, sendHTML, sendJSON, sendPostForm, serve } from './web.mjs';
+
+const port = Number(process.env.LMS_PORT ?? 9401);
+const here = `http://lms.localhost:${port}`;
+const toolURL = process.env.LTI_URL ?? 'http://lti.localhost:9402';
+const configFile = process.argv[2] ?? process.env.LMS_CONFIG;
+if (!configFile) {
+  console.error('usage: node platform.mjs platform.json');
+  process.exit(2);
+}
+
+const users = {
+  learner: { id: '17', given: 'Lena', family: 'Learner', email: 'lena@example.org', username: 'lena', role: 'Learner' },
+  teacher: { id: '4', given: 'Tom', family: 'Teacher', email: 'tom@example.org', username: 'tom', role: 'Instructor' },
+};
+const course = { id: '2', label: 'SAFE101', title: 'Safety — Ünïcode & "quotes"' };
+const launchLife = 5 * 60_000;
+const claim = name => `https://purl.imsglobal.org/spec/lti/claim/${name}`;
+
+const { privateKey, publicKey } = await generateKeyPair('RS256');
+const jwk = await exportJWK(publicKey);
+const kid = (await calculateJwkThumbprint(jwk)).slice(0, 20);
+
+/** LTI 1.3 launches that wait for the tool's authentication request, by the exact text of their lti_message_hint. */
+const waiting = new Map();
+
+function readConfig() {
+  const config = JSON.parse(readFileSync(configFile, 'utf8'));
+  const absolute = address => new URL(address, toolURL).href;
+  const { lti13, lti12 = [] } = config;
+  return {
+    lti13: lti13 && {
+      ...lti13,
+      issuer: lti13.issuer ?? here,
+      loginInitiationURL: absolute(lti13.loginInitiationURL),
+      redirectURIs: lti13.redirectURIs.map(absolute),
+      activities: lti13.activities.map(activity => ({ ...activity, resourceURL: absolute(activity.resourceURL) })),
+    },
+    lti12: lti12.map(link => ({ ...link, launchURL: absolute(link.launchURL) })),
+  };
+}
+
+/** The links of one version, each with the number that the course knows it by. */
+const linksOf = (config, version) => (version === '13' ? config.lti13?.activities ?? [] : config.lti12)
+  .map((link, index) => ({ ...link, id: String(version === '13' ? 101 + index : 201 + index) }));
+
+function sendIndex(res, config) {
+  const rows = ['13', '12'].flatMap(version => linksOf(config, version).map(link => {
+    const buttons = Object.keys(users).flatMap(user => ['window', 'frame'].map(place => `<td>
+<form method="get" action="${place === 'window' ? '/open' : '/frame'}"${place === 'window' ? ' target="_blank"' : ''}>
+<input type="hidden" name="version" value="${version}"><input type="hidden" name="user" value="${user}">
+<input type="hidden" name="place" value="${place}"><input type="hidden" name="activity" value="${escapeHTML(link.name)}">
+<button data-testid="launch-${version}-${user}-${place}-${escapeHTML(link.name)}">${escapeHTML(users[user].given)}, ${place}</button>
+</form></td>`)).join('\n');
+    return `<tr><th scope="row">${escapeHTML(link.title)} <small>(${escapeHTML(link.name)})</small></th><td>LTI 1.${version[1]}</td>\n${buttons}</tr>`;
+  }));
+  sendHTML(res, 200, course.title, `<p>Open an activity as ${Object.values(users).map(user => `${user.given} ${user.family}`).join(' or ')},
+in a window of its own or in a frame of this site.</p>
+<table><thead><tr><th>Activity</th><th>Version</th><th colspan="4">Open as</th></tr></thead>
+<tbody>${rows.join('\n')}</tbody></table>`);
+}
+
+const outcome = (link, user) => ({
+  lis_outcome_service_url: `${here}/service/outcomes`,
+  lis_result_sourcedid: JSON.stringify({ data: { instanceid: link.id, userid: user.id, typeid: '1' }, hash: randomUUID() }),
+});
+
+/** The form that starts a launch: the login initiation of LTI 1.3, or the signed launch itself of LTI 1.2. */
+function sendLaunch(res, config, query) {
+  const version = query.get('version');
+  const user = users[query.get('user')];
+  const place = query.get('place') === 'frame' ? 'iframe' : 'window';
+  const link = linksOf(config, version).find(candidate => candidate.name === query.get('activity'));
+  if (!user || !link) return sendHTML(res, 404, 'No such activity', '');
+  const title = `Opening ${link.title}`;
+  if (version === '12') return sendPostForm(res, title, link.launchURL, launchForm12(link, user, place));
+
+  const hint = JSON.stringify({ cmid: Number(link.id), launchid: `ltilaunch${link.id}_${randomUUID()}` });
+  const now = Date.now();
+  for (const [key, launch] of waiting) if (launch.expires < now) waiting.delete(key);
+  waiting.set(hint, { link, user, place, expires: now + launchLife });
+  sendPostForm(res, title, config.lti13.loginInitiationURL, {
+    iss: config.lti13.issuer,
+    target_link_uri: link.resourceURL,
+    login_hint: user.id,
+    lti_message_hint: hint,
+    client_id: config.lti13.clientID,
+    lti_deployment_id: config.lti13.deploymentID,
+  });
+}
+
+function launchForm12(link, user, place) {
+  const form = {
+    oauth_version: '1.0',
+    oauth_nonce: randomUUID().replaceAll('-', ''),
+    oauth_timestamp: String(Math.floor(Date.now() / 1000)),
+    oauth_consumer_key: link.consumerKey,
+    oauth_callback: 'about:blank',
+    oauth_signature_method: 'HMAC-SHA1',
+    lti_message_type: 'basic-lti-launch-request',
+    lti_version: 'LTI-1p0',
+    resource_link_id: link.id,
+    resource_link_title: `${link.title} – één & twee`,
+    resource_link_description: 'Opens the tool (a+b=c) *really*!',
+    context_id: course.id,
+    context_label: course.label,
+    context_title: course.title,
+    context_type: 'CourseSection',
+    user_id: user.id,
+    roles: user.role,
+    lis_person_name_given: user.given,
+    lis_person_name_family: user.family,
+    lis_person_name_full: `${user.given} ${user.family}`,
+    lis_person_contact_email_primary: user.email,
+    lis_person_sourcedid: `SIS-${user.username}`,
+    ...(user.role === 'Learner' && outcome(link, user)),
+    tool_consumer_info_product_family_code: 'moodle',
+    tool_consumer_info_version: '2024100706',
+    tool_consumer_instance_guid: 'lms.localhost',
+    tool_consumer_instance_name: 'Démo LMS',
+    launch_presentation_locale: 'en',
+    launch_presentation_document_target: place,
+    launch_presentation_return_url: `${here}/?course=${course.id}&activity=${link.id}`,
+    ext_user_username: user.username,
+    ext_lms: 'moodle-2',
+    custom_chapter: '3',
+    custom_static: 'one & two',
+    custom_empty: '',
+  };
+  const signature = oauthSignature.generate('POST', link.launchURL, form, link.sharedSecret, undefined, { encodeSignature: false });
+  return { ...form, oauth_signature: signature };
+}
+
+/** The authentication request of LTI 1.3: answered to a registered redirect URI only, everything else gets a page. */
+async function authorize(req, res, config, query) {
+  const params = req.method === 'POST' ? await readForm(req) : Object.fromEntries(query);
+  const refuse = why => sendHTML(res, 400, 'The tool sent a wrong request', `<p data-testid="refused">${escapeHTML(why)}</p>`);
+  const tool = config.lti13;
+  if (!tool || params.client_id !== tool.clientID) return refuse('unknown client_id');
+  if (!tool.redirectURIs.includes(params.redirect_uri)) return refuse('redirect_uri is not registered');
+  if (!params.state) return refuse('state is missing');
+
+  const fail = (error, description) =>
+    sendPostForm(res, 'Back to the tool', params.redirect_uri, { error, error_description: description, state: params.state });
+  if (params.scope !== 'openid') return fail('invalid_scope', 'scope must be openid');
+  if (params.response_type !== 'id_token') return fail('unsupported_response_type', 'response_type must be id_token');
+  if (params.response_mode !== 'form_post') return fail('invalid_request', 'response_mode must be form_post');
+  if (params.prompt !== 'none') return fail('invalid_request', 'prompt must be none');
+  if (!params.nonce) return fail('invalid_request', 'nonce is missing');
+  const launch = waiting.get(params.lti_message_hint);
+  if (!launch || launch.expires < Date.now()) return fail('invalid_request', 'lti_message_hint is unknown, used or too old');
+  if (params.login_hint !== launch.user.id) return fail('access_denied', 'login_hint is not the user who opened the activity');
+  waiting.delete(params.lti_message_hint);
+
+  sendPostForm(res, `Opening ${launch.link.title}`, params.redirect_uri, {
+    id_token: await signIDToken(tool, launch, params.nonce), state: params.state,
+  });
+}
+
+function signIDToken(tool, { link, user, place }, nonce) {
+  const service = `${here}/service`;
+  const ags = 'https://purl.imsglobal.org/spec/lti-ags';
+  const claims = {
+    nonce,
+    [claim('deployment_id')]: tool.deploymentID,
+    [claim('target_link_uri')]: link.resourceURL,
+    [claim('lis')]: { person_sourcedid: `SIS-${user.username}`, course_section_sourcedid: 'COURSE-SAFE-101' },
+    [claim('roles')]: [`http://purl.imsglobal.org/vocab/lis/v2/membership#${user.role}`],
+    [claim('context')]: { ...course, type: ['CourseSection'] },
+    [claim('message_type')]: 'LtiResourceLinkRequest',
+    [claim('resource_link')]: { title: link.title, description: 'Opens the tool', id: link.id },
+    ...(user.role === 'Learner' && { 'https://purl.imsglobal.org/spec/lti-bo/claim/basicoutcome': outcome(link, user) }),
+    given_name: user.given,
+    family_name: user.family,
+    name: `${user.given} ${user.family}`,
+    email: user.email,
+    [claim('ext')]: { user_username: user.username, lms: 'moodle-2' },
+    [claim('launch_presentation')]: {
+      locale: 'en', document_target: place, return_url: `${here}/?course=${course.id}&activity=${link.id}`,
+    },
+    [claim('tool_platform')]: {
+      product_family_code: 'moodle', version: '2024100706', guid: 'lms.localhost', name: 'Démo LMS', description: 'A demonstration platform',
+    },
+    [claim('version')]: '1.3.0',
+    [claim('custom')]: { chapter: '3', static: 'one & two', link_setting_url: `${service}/links/{link_id}/custom` },
+    [`${ags}/claim/endpoint`]: {
+      scope: ['lineitem', 'lineitem.readonly', 'result.readonly', 'score'].map(scope => `${ags}/scope/${scope}`),
+      lineitems: `${service}/${course.id}/lineitems?type_id=2`,
+      lineitem: `${service}/${course.id}/lineitems/${link.id}/lineitem?type_id=2`,
+    },
+    'https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice': {
+      context_memberships_url: `${service}/CourseSection/${course.id}/bindings/2/memberships`, service_versions: ['1.0', '2.0'],
+    },
+  };
+  return new SignJWT(claims).setProtectedHeader({ typ: 'JWT', alg: 'RS256', kid })
+    .setIssuer(tool.issuer).setAudience(tool.clientID).setSubject(user.id).setIssuedAt().setExpirationTime('60s').sign(privateKey);
+}
+
+await serve(port, async (req, res, url) => {
+  const config = readConfig();
+  switch (url.pathname) {
+    case '/': return sendIndex(res, config);
+    case '/open': return sendLaunch(res, config, url.searchParams);
+    case '/frame': return sendHTML(res, 200, course.title,
+      `<iframe data-testid="tool" title="Activity" src="/open${escapeHTML(url.search)}"></iframe>`);
+    case '/authorize': return authorize(req, res, config, url.searchParams);
+    case '/jwks.json': return sendJSON(res, 200, { keys: [{ ...jwk, kid, alg: 'RS256', use: 'sig' }] });
+    default: return sendHTML(res, 404, 'Not found', '');
+  }
+});
+console.log(`platform: ${here}`);

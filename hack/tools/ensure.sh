@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Makes sure that programs which Go cannot build are there, and installs the missing ones with apt-get where there is
+# one. Ends with an error that names the program when it cannot.
+#
+#	hack/tools/ensure.sh node npm chromium
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/tools/lib.sh
+source "$here/lib.sh"
+
+node_major=20
+
+# present NAME tells whether the program is there and new enough.
+present() {
+	command -v "$1" >/dev/null || return 1
+	case $1 in
+	node) node -e "process.exit(parseInt(process.versions.node) >= $node_major ? 0 : 1)" ;;
+	esac
+}
+
+packages_of() {
+	case $1 in
+	node) echo nodejs ;;
+	gcc) echo gcc libc6-dev ;;
+	chromium | npm | shellcheck) echo "$1" ;;
+	*) die "ensure.sh does not know $1" ;;
+	esac
+}
+
+(($# > 0)) || die "usage: ensure.sh NAME..."
+
+missing=() packages=()
+for name; do
+	found=$(packages_of "$name")
+	present "$name" && continue
+	missing+=("$name")
+	read -ra words <<<"$found"
+	packages+=("${words[@]}")
+done
+((${#missing[@]} > 0)) || exit 0
+
+command -v apt-get >/dev/null || die "missing: ${missing[*]} (node $node_major or newer). Please install; there is no apt-get here to do it."
+as_root=()
+if ((EUID != 0)); then
+	command -v sudo >/dev/null || die "missing: ${missing[*]}. Run as root: apt-get install ${packages[*]}"
+	as_root=(sudo)
+fi
+
+say "installing ${packages[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+	"${as_root[@]}" apt-get -q update &&
+		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"
+}
+install </dev/null >"$log" 2>&1 || {
+	tail -n 20 "$log" >&2
+	die "apt-get could not install ${packages[*]}"
+}
+
+for name in "${missing[@]}"; do
+	present "$name" && continue
+	[[ $name == node ]] && die "node $node_major or newer is needed; found $(node --version 2>/dev/null || echo none) after installing ${packages[*]}"
+	die "$name is still missing after installing ${packages[*]}"
+done

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package handler puts the launch handler together: the routing table from the mounted directory, the HTTP surface of
+// each role, and the listeners they are served on.
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lti-operator/lti-operator/internal/configdir"
+	"github.com/lti-operator/lti-operator/internal/egress"
+	"github.com/lti-operator/lti-operator/internal/handler/tool"
+	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// Options are what a handler is made from. Store and ConfigDir are required.
+type Options struct {
+	// ConfigDir is the mounted directory with manifest and shards.
+	ConfigDir string
+	Store     store.Store
+	Log       *slog.Logger
+	// Now and Random default to the real ones.
+	Now    func() time.Time
+	Random io.Reader
+	// Registry receives the metrics; a new one by default.
+	Registry *prometheus.Registry
+}
+
+// Handler serves all run-time LTI traffic of one academy.
+type Handler struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  *web.Metrics
+	config   *configdir.Watcher
+	store    store.Store
+	now      func() time.Time
+	web      *web.Responder
+	tool     *tool.Tool
+	cache    *jwks.Cache
+	fetcher  *guardedFetcher
+	control  atomic.Pointer[controlKeys]
+}
+
+// New makes a handler. It serves nothing before Run has loaded a table.
+func New(o Options) (*Handler, error) {
+	if o.Store == nil || o.ConfigDir == "" {
+		return nil, errors.New("a handler needs a store and a configuration directory")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	h := &Handler{log: o.Log, registry: o.Registry, store: o.Store, now: o.Now, fetcher: &guardedFetcher{}}
+	h.metrics = web.NewMetrics(o.Registry)
+	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
+	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
+	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch})
+	h.config = configdir.New(configdir.Options{Dir: o.ConfigDir, Logger: o.Log, Now: o.Now})
+	h.config.OnChange(h.use)
+	return h, nil
+}
+
+// use takes over a new table. What cannot be used leaves the last one in place.
+func (h *Handler) use(index *routing.Index) {
+	if err := h.fetcher.allow(index.Academy.AllowPrivateCIDRs); err != nil {
+		h.log.Error("the routing table names networks that cannot be read", "error", err.Error())
+	}
+	control, err := newControlKeys(index.Keys.Control)
+	if err != nil {
+		h.log.Error("the control port keeps its old keys", "error", err.Error())
+	} else {
+		h.control.Store(control)
+	}
+	snapshot, err := tool.Prepare(index, h.cache)
+	if err != nil {
+		h.log.Error("the routing table cannot be used", "error", err.Error())
+		h.metrics.ConfigRejected("Unusable")
+		return
+	}
+	h.tool.Use(snapshot)
+	h.metrics.ConfigLoaded(h.now())
+}
+
+// purgeInterval and launchRetention are how often, and after how long, what nobody can need any more is deleted.
+const (
+	purgeInterval   = 10 * time.Minute
+	launchRetention = 90 * 24 * time.Hour
+)
+
+// Run watches the configuration directory and keeps the store tidy until the context ends.
+func (h *Handler) Run(ctx context.Context) error {
+	go h.purge(ctx)
+	return h.config.Run(ctx)
+}
+
+func (h *Handler) purge(ctx context.Context) {
+	ticker := time.NewTicker(purgeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			purged, err := h.store.Purge(ctx, h.now(), launchRetention)
+			if err != nil && ctx.Err() == nil {
+				h.log.Warn("could not delete what has expired", "error", err.Error())
+			}
+			h.log.Debug("deleted what has expired", "nonces", purged.Nonces, "tickets", purged.Tickets, "launches", purged.Launches)
+		}
+	}
+}
+
+// Public is the handler of the public listener.
+func (h *Handler) Public() http.Handler {
+	mux := http.NewServeMux()
+	h.tool.Register(mux)
+	mux.HandleFunc("GET /tools/{tool}/jwks.json", h.toolJWKS)
+	return h.web.Protect(mux)
+}
+
+// toolJWKS serves our public keys for a tool.
+func (h *Handler) toolJWKS(rw http.ResponseWriter, r *http.Request) {
+	s := h.tool.Snapshot()
+	if s == nil {
+		rw.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	t := s.Tool(r.PathValue("tool"))
+	if t == nil {
+		http.NotFound(rw, r)
+		return
+	}
+	web.WriteJWKS(rw, t.PublicKeys)
+}
+
+// guardedFetcher fetches key sets through a guarded client, whose exceptions come with the routing table.
+type guardedFetcher struct {
+	client atomic.Pointer[egress.Client]
+	cidrs  string
+}
+
+// allow sets the private networks that may be reached. It is called from one goroutine.
+func (f *guardedFetcher) allow(cidrs []string) error {
+	key := fmt.Sprint(cidrs)
+	if f.client.Load() != nil && key == f.cidrs {
+		return nil
+	}
+	var prefixes []netip.Prefix
+	var errs []error
+	for _, c := range cidrs {
+		prefix, err := netip.ParsePrefix(c)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		prefixes = append(prefixes, prefix)
+	}
+	f.client.Store(egress.New(egress.Options{AllowedCIDRs: prefixes}))
+	f.cidrs = key
+	return errors.Join(errs...)
+}
+
+// Fetch implements jwks.Fetcher.
+func (f *guardedFetcher) Fetch(ctx context.Context, url string) ([]byte, error) {
+	client := f.client.Load()
+	if client == nil {
+		return nil, errors.New("no configuration yet")
+	}
+	return client.Fetch(ctx, url)
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tool
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// Snapshot is a routing table prepared for launches: what can be computed once is. It is immutable.
+type Snapshot struct {
+	*routing.Index
+	states        *launch.StateCodec
+	registrations map[string]*registration
+}
+
+// registration is an LTI 1.3 registration ready for use.
+type registration struct {
+	launch.Registration
+	keys launch.Keys
+}
+
+// Prepare makes a snapshot. A registration that cannot be used is prepared so that its launches say why; it does not
+// keep the others from being served. Key sets that were fetched stay in the cache.
+func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
+	states, err := launch.NewStateCodec(index.Keys.StateKeys...)
+	if err != nil {
+		return nil, fmt.Errorf("keys of the login state: %w", err)
+	}
+	s := &Snapshot{Index: index, states: states, registrations: map[string]*registration{}}
+	urls := map[string]bool{}
+	index.Platforms(func(p *routing.Platform) {
+		if p.LTI13 == nil {
+			return
+		}
+		r := &registration{Registration: launch.Registration{
+			Name:              p.Name,
+			Issuer:            p.LTI13.Issuer,
+			ClientID:          p.LTI13.ClientID,
+			AuthenticationURL: p.LTI13.AuthenticationURL,
+			RedirectURI:       routing.PlatformLaunchURL(index.Academy.URL, p.Name),
+			Deployments:       deployments(p),
+		}}
+		if p.LTI13.JWKSURL != "" {
+			urls[p.LTI13.JWKSURL] = true
+			r.keys = cache.Remote(p.LTI13.JWKSURL)
+		} else if inline, err := jwks.NewInline([]byte(p.LTI13.JWKS)); err == nil {
+			r.keys = inline
+		} else {
+			r.keys = unusableKeys{err}
+		}
+		s.registrations[p.Name] = r
+	})
+	cache.Retain(func(url string) bool { return urls[url] })
+	return s, nil
+}
+
+func deployments(p *routing.Platform) launch.Deployments {
+	d := launch.Deployments{Any: p.AnyDeployment, Activated: make(map[string]bool, len(p.Deployments))}
+	for _, x := range p.Deployments {
+		d.Activated[x.ID] = x.Active
+	}
+	return d
+}
+
+// unusableKeys stand for a key set in the configuration that cannot be read.
+type unusableKeys struct{ err error }
+
+func (k unusableKeys) Lookup(context.Context, string) ([]jwks.Key, error) { return nil, k.err }
+
+func (k unusableKeys) Renewed(context.Context, string, []jwks.Key) ([]jwks.Key, error) {
+	return nil, k.err
+}
+
+// customActivity is the custom parameter that names the activity of a link to the platform's general target link URI.
+const customActivity = "activity"
+
+// targetOf reads a target link URI: either the resource URL of an activity, whose name is returned, or the general one
+// of the platform. A query does not change what is meant: platforms add their own parameters.
+func (s *Snapshot) targetOf(targetLink string, platform *routing.Platform) (activity string, general, ok bool) {
+	address, _, _ := strings.Cut(targetLink, "?")
+	if address == routing.PlatformLaunchURL(s.Academy.URL, platform.Name) {
+		return "", true, true
+	}
+	name, ok := strings.CutPrefix(address, routing.ActivityResourceURL(s.Academy.URL, ""))
+	if !ok || name == "" || strings.Contains(name, "/") {
+		return "", false, false
+	}
+	return name, false, true
+}
+
+// activityOf finds the activity that a verified LTI 1.3 message is for.
+func (s *Snapshot) activityOf(m *launch.Message, platform *routing.Platform) (*routing.Activity, error) {
+	name, general, ok := s.targetOf(m.TargetLinkURI, platform)
+	if !ok {
+		return nil, lti.Refuse(lti.TargetLinkUnknown, "target_link_uri is not an address of this academy")
+	}
+	if general {
+		name = m.Custom[customActivity]
+		if name == "" {
+			return nil, lti.Refuse(lti.ActivityUnknown, "the link goes to the general address and has no custom parameter %q", customActivity)
+		}
+	}
+	activity := s.Activity(name)
+	if activity == nil {
+		return nil, lti.Refuse(lti.ActivityUnknown, "no activity of that name")
+	}
+	return activity, nil
+}
+
+// open tells whether the activity may be opened now, by this platform if there is one.
+func (s *Snapshot) open(activity *routing.Activity, platform *routing.Platform) error {
+	if !s.Academy.Active {
+		return lti.Refuse(lti.AcademyDeactivated, "")
+	}
+	if platform != nil && !platform.Active {
+		return lti.Refuse(lti.PlatformDeactivated, "")
+	}
+	if activity.Share == nil {
+		return lti.Refuse(lti.NotShared, "the activity is not available to other systems")
+	}
+	if platform != nil && !activity.Share.AllowsPlatform(platform) {
+		return lti.Refuse(lti.NotShared, "the activity is not available to this platform")
+	}
+	return nil
+}

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package tool is the HTTP surface of the academy as an LTI tool: other systems launch its activities, over LTI 1.3
+// and LTI 1.2, and the launched person is signed in to the academy.
+package tool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
+	"github.com/lti-operator/lti-operator/internal/pages"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// Lifetimes of what is handed to a browser.
+const (
+	// codeLifetime is for a code in a URL.
+	codeLifetime = 60 * time.Second
+	// ticketLifetime is for the token in the page that opens a new window: a person needs time to press the button, and
+	// it is in the body of a form, never in a URL.
+	ticketLifetime = 10 * time.Minute
+	// nonceMargin is how much longer a nonce is remembered than the message can be valid, for clocks of replicas that
+	// differ.
+	nonceMargin = 5 * time.Minute
+)
+
+// Names of parameters and fields.
+const (
+	// ParamLaunchCode carries the one-time code to the activity's targetURL.
+	ParamLaunchCode = "lti_launch_code"
+	fieldTicket     = "ticket"
+)
+
+// loginCookiePrefix starts the name of the cookie that binds a login to its browser. __Host- (RFC 6265bis section
+// 4.1.3.2) keeps other hosts from setting it. Each login has a cookie of its own, so that launches in parallel tabs do
+// not disturb each other.
+const loginCookiePrefix = "__Host-lti-login-"
+
+// maxLoginCookies is the number of unfinished logins that a browser keeps; more would make its requests too large.
+const maxLoginCookies = 24
+
+// Tool serves launches. Its fields are set once, before the first request.
+type Tool struct {
+	Store  store.Store
+	Web    *web.Responder
+	Now    func() time.Time
+	Random io.Reader
+
+	snapshot atomic.Pointer[Snapshot]
+}
+
+// Use makes a prepared table the one that the following requests are served from.
+func (t *Tool) Use(s *Snapshot) { t.snapshot.Store(s) }
+
+// Snapshot is the table in use; nil before the first.
+func (t *Tool) Snapshot() *Snapshot { return t.snapshot.Load() }
+
+// Register adds the addresses of the tool role.
+func (t *Tool) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /platforms/{platform}/login", t.login)
+	mux.HandleFunc("POST /platforms/{platform}/login", t.login)
+	mux.HandleFunc("POST /platforms/{platform}/launch", t.launch13)
+	mux.HandleFunc("GET /platforms/{platform}/launch", t.info)
+	mux.HandleFunc("GET /platforms/{platform}/jwks.json", t.jwks)
+	mux.HandleFunc("POST /activities/{activity}/launch", t.launch12)
+	mux.HandleFunc("GET /activities/{activity}/launch", t.info)
+	mux.HandleFunc("GET /activities/{activity}", t.info)
+	mux.HandleFunc("POST "+routing.PathOpen, t.open)
+	mux.HandleFunc("POST "+routing.PathLaunchCodes, t.redeem)
+}
+
+// visit is one request of a launch, with what is known about it so far.
+type visit struct {
+	*Snapshot
+	about    web.About
+	platform *routing.Platform
+}
+
+// serve runs one request of a launch: it provides the table, turns an error into a refusal, and observes the time.
+func (t *Tool) serve(rw http.ResponseWriter, r *http.Request, version string, handle func(*visit) error) {
+	started := t.Now()
+	v := &visit{about: web.About{Version: version, Role: "tool"}, Snapshot: t.snapshot.Load()}
+	defer func() { t.Web.Metrics.Duration(&v.about, t.Now().Sub(started)) }()
+	err := func() error {
+		if v.Snapshot == nil {
+			return lti.Refuse(lti.NotReady, "no routing table yet")
+		}
+		v.about.FrameAncestors = strings.Join(v.Academy.FrameAncestors, " ")
+		if !v.Academy.Active {
+			return lti.Refuse(lti.AcademyDeactivated, "")
+		}
+		return handle(v)
+	}()
+	if err != nil {
+		t.Web.Refuse(rw, r, &v.about, err)
+	}
+}
+
+// findPlatform resolves the platform in the path and checks that it may launch over LTI 1.3.
+func (v *visit) findPlatform(name string) (*registration, error) {
+	v.platform = v.Platform(name)
+	if v.platform == nil {
+		return nil, lti.Refuse(lti.PlatformUnknown, "no platform of that name")
+	}
+	v.about.Platform, v.about.PlatformTitle = name, v.platform.Title
+	if len(v.platform.FrameAncestors) > 0 {
+		v.about.FrameAncestors = strings.Join(v.platform.FrameAncestors, " ")
+	}
+	if !v.platform.Active {
+		return nil, lti.Refuse(lti.PlatformDeactivated, "")
+	}
+	registration := v.registrations[name]
+	if registration == nil {
+		return nil, lti.Refuse(lti.NotRegistered, "the platform's values are not filled in yet")
+	}
+	return registration, nil
+}
+
+// login answers an OIDC third-party initiated login (1EdTech Security Framework 1.0, section 5.1.1): it sends the
+// browser to the platform's authentication URL, bound to this browser by a cookie.
+func (t *Tool) login(rw http.ResponseWriter, r *http.Request) {
+	t.serve(rw, r, launch.Version13, func(v *visit) error {
+		registration, err := v.findPlatform(r.PathValue("platform"))
+		if err != nil {
+			return err
+		}
+		params, err := loginParams(rw, r)
+		if err != nil {
+			return err
+		}
+		request, err := launch.ParseLogin(params)
+		if err != nil {
+			return err
+		}
+		err = request.Check(&registration.Registration, func(targetLink string) bool {
+			_, _, ok := v.targetOf(targetLink, v.platform)
+			return ok
+		})
+		if err != nil {
+			return err
+		}
+		nonce, err := launch.NewNonce(t.Random)
+		if err != nil {
+			return err
+		}
+		secret, err := launch.NewNonce(t.Random)
+		if err != nil {
+			return err
+		}
+		state, err := v.states.Seal(launch.NewState(&registration.Registration, request, nonce, secret, t.Now()))
+		if err != nil {
+			return err
+		}
+		location, err := launch.AuthRequestURL(&registration.Registration, request, state, nonce)
+		if err != nil {
+			return err
+		}
+		if cookies := loginCookies(r); len(cookies) >= maxLoginCookies {
+			for _, c := range cookies {
+				http.SetCookie(rw, loginCookie(c.Name, "", -1))
+			}
+		}
+		http.SetCookie(rw, loginCookie(loginCookieName(nonce), secret, int(launch.StateLifetime/time.Second)))
+		web.Redirect(rw, location)
+		return nil
+	})
+}
+
+func loginParams(rw http.ResponseWriter, r *http.Request) (lti.Params, error) {
+	if r.Method == http.MethodPost {
+		return web.ReadForm(rw, r)
+	}
+	return lti.ParseForm(r.URL.RawQuery)
+}
+
+// loginCookieName names the cookie of one login. The nonce is public; its first characters only tell logins apart.
+func loginCookieName(nonce string) string { return loginCookiePrefix + nonce[:min(10, len(nonce))] }
+
+// loginCookie comes back when the platform posts the ID token, from another site and perhaps in a frame: SameSite=None,
+// and Partitioned where third-party cookies are blocked (CHIPS).
+func loginCookie(name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true,
+	}
+}
+
+func loginCookies(r *http.Request) []*http.Cookie {
+	var found []*http.Cookie
+	for _, c := range r.Cookies() {
+		if strings.HasPrefix(c.Name, loginCookiePrefix) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// launch13 verifies the ID token that a platform posts to the redirect URI.
+func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
+	t.serve(rw, r, launch.Version13, func(v *visit) error {
+		registration, err := v.findPlatform(r.PathValue("platform"))
+		if err != nil {
+			return err
+		}
+		params, err := web.ReadForm(rw, r)
+		if err != nil {
+			return err
+		}
+		var secrets []string
+		for _, c := range loginCookies(r) {
+			secrets = append(secrets, c.Value)
+		}
+		verifier := launch.Verifier{Now: t.Now, States: v.states}
+		message, err := verifier.Verify13(r.Context(), &registration.Registration, registration.keys, params, secrets...)
+		if err != nil {
+			return err
+		}
+		v.about.Locale = message.Presentation.Locale
+		activity, err := v.activityOf(message, v.platform)
+		if err != nil {
+			return err
+		}
+		http.SetCookie(rw, loginCookie(loginCookieName(message.Nonce.Value), "", -1))
+		return t.accept(rw, r, v, activity, message, v.platform.Name)
+	})
+}
+
+// launch12 verifies the OAuth-signed form that a platform posts to an activity's launch URL.
+func (t *Tool) launch12(rw http.ResponseWriter, r *http.Request) {
+	t.serve(rw, r, launch.Version12, func(v *visit) error {
+		activity := v.Activity(r.PathValue("activity"))
+		if activity == nil {
+			return lti.Refuse(lti.ActivityUnknown, "no activity of that name")
+		}
+		v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
+		body, err := web.ReadForm(rw, r)
+		if err != nil {
+			return err
+		}
+		request := oauth1.Request{
+			Method:   r.Method,
+			URL:      routing.ActivityLaunchURL(v.Academy.URL, activity.Name),
+			RawQuery: r.URL.RawQuery,
+			Body:     body,
+		}
+		verifier := launch.Verifier{Now: t.Now}
+		message, err := verifier.Verify12(r.Context(), request, func(_ context.Context, consumerKey string) ([]string, error) {
+			if c := v.Credential(consumerKey); c != nil {
+				return c.Secrets, nil
+			}
+			return nil, nil
+		})
+		if err != nil {
+			return err
+		}
+		v.about.Locale = message.Presentation.Locale
+		if c := v.Credential(message.ConsumerKey); c.Activity != activity.Name {
+			return lti.Refuse(lti.KeyNotForActivity, "the consumer key is that of another activity")
+		}
+		return t.accept(rw, r, v, activity, message, realm12(message))
+	})
+}
+
+// realm12 is the realm of people who come with an activity's own consumer key: whoever holds such a key could name any
+// user of any system, so they are kept apart from the users of every LTI 1.3 platform. Within it, the sending instance
+// keeps the users of two systems apart. No LTIPlatform has a colon in its name.
+func realm12(m *launch.Message) string { return "lti12:" + m.Platform.GUID }
+
+// accept records a verified launch, which spends its nonce, and sends the person on.
+func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activity *routing.Activity, m *launch.Message, realm string) error {
+	v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
+	if err := v.Snapshot.open(activity, v.platform); err != nil {
+		return err
+	}
+	top, _ := web.TopLevel(r)
+	straight := top || activity.Share.Presentation == routing.PresentationEmbedded
+	ids, err := t.tokens(3)
+	if err != nil {
+		return err
+	}
+	launchID, subject, token := ids[0], ids[1], ids[2]
+	now := t.Now()
+	ticket := store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(token), ExpiresAt: now.Add(ticketLifetime)}
+	if straight {
+		ticket.Kind, ticket.ExpiresAt = store.TicketCode, now.Add(codeLifetime)
+	}
+	record, err := newLaunch(m, realm, activity, v.platform)
+	if err != nil {
+		return err
+	}
+	record.ID, record.CandidateSubject, record.Ticket = launchID, subject, ticket
+	if _, err := t.Store.AcceptLaunch(r.Context(), record); err != nil {
+		if errors.Is(err, store.ErrUnknownUser) {
+			v.about.Missing = missingUserData(m)
+		}
+		return storeRefusal(err)
+	}
+	t.Web.Metrics.Launch(&v.about, "")
+	if straight {
+		web.Redirect(rw, withCode(activity.Share.TargetURL, token))
+		return nil
+	}
+	page := pages.OpenInNewWindow{
+		Title:           activity.Title,
+		Description:     activity.Description,
+		DurationMinutes: int(activity.DurationMinutes),
+		Action:          routing.PathOpen,
+		TokenField:      fieldTicket,
+		Token:           token,
+	}
+	return page.Write(rw, web.View(r, &v.about))
+}
+
+// tokens returns n random identifiers of 192 bits.
+func (t *Tool) tokens(n int) ([]string, error) {
+	out := make([]string, n)
+	for i := range out {
+		token, err := launch.NewNonce(t.Random)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = token
+	}
+	return out, nil
+}
+
+// stored is what a launch record keeps beside its columns.
+type stored struct {
+	Locale       string `json:"locale,omitempty"`
+	ContextLabel string `json:"contextLabel,omitempty"`
+}
+
+func newLaunch(m *launch.Message, realm string, activity *routing.Activity, platform *routing.Platform) (store.NewLaunch, error) {
+	claims, err := json.Marshal(stored{Locale: m.Presentation.Locale, ContextLabel: contextOf(m).Label})
+	if err != nil {
+		return store.NewLaunch{}, err
+	}
+	record := store.NewLaunch{
+		Nonce:         store.Nonce{Scope: m.Nonce.Protocol, Value: m.Nonce.Key(), ExpiresAt: m.Nonce.ExpiresAt.Add(nonceMargin)},
+		MayCreateUser: len(missingUserData(m)) == 0,
+		Profile:       store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email},
+		LaunchInfo: store.LaunchInfo{
+			Activity:          activity.Name,
+			Version:           m.Version,
+			Realm:             realm,
+			LTIUserID:         m.Subject,
+			Role:              roleOf(m),
+			ContextID:         contextOf(m).ID,
+			ContextTitle:      contextOf(m).Title,
+			ResourceLinkID:    m.ResourceLink.ID,
+			ResourceLinkTitle: m.ResourceLink.Title,
+			DeploymentID:      m.DeploymentID,
+			Issuer:            m.Issuer,
+			ClientID:          m.ClientID,
+			ConsumerKey:       m.ConsumerKey,
+			Claims:            claims,
+		},
+	}
+	if platform != nil {
+		record.Platform = platform.Name
+	}
+	for _, role := range m.Roles {
+		record.Roles = append(record.Roles, role.String())
+	}
+	return record, nil
+}
+
+func contextOf(m *launch.Message) launch.Context {
+	if m.Context == nil {
+		return launch.Context{}
+	}
+	return *m.Context
+}
+
+// Roles that the academy is told. Whoever is not an instructor of this course is a learner.
+const (
+	roleInstructor = "Instructor"
+	roleLearner    = "Learner"
+)
+
+func roleOf(m *launch.Message) string {
+	if m.IsInstructor() {
+		return roleInstructor
+	}
+	return roleLearner
+}
+
+// missingUserData names what an account cannot be created without.
+func missingUserData(m *launch.Message) []string {
+	var missing []string
+	for _, f := range []struct{ name, value string }{
+		{"email", m.Person.Email}, {"given_name", m.Person.GivenName}, {"family_name", m.Person.FamilyName},
+	} {
+		if strings.TrimSpace(f.value) == "" {
+			missing = append(missing, f.name)
+		}
+	}
+	return missing
+}
+
+// storeRefusal translates what the store says.
+func storeRefusal(err error) error {
+	switch {
+	case errors.Is(err, store.ErrReplayed):
+		return lti.Refuse(lti.Replayed, "").Because(err)
+	case errors.Is(err, store.ErrUnknownUser):
+		return lti.Refuse(lti.MissingUserData, "").Because(err)
+	case errors.Is(err, store.ErrTicketUsed):
+		return lti.Refuse(lti.LaunchAlreadyUsed, "").Because(err)
+	case errors.Is(err, store.ErrTicketExpired), errors.Is(err, store.ErrTicketUnknown):
+		return lti.Refuse(lti.LaunchExpired, "").Because(err)
+	case errors.Is(err, store.ErrInvalid):
+		return lti.Refuse(lti.ParameterInvalid, "a value of the launch cannot be stored").Because(err)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
+	}
+	return err
+}
+
+// withCode adds the one-time code to the address of an activity, whatever query that has already.
+func withCode(target, code string) string {
+	base, fragment, hasFragment := strings.Cut(target, "#")
+	separator := "?"
+	if strings.Contains(base, "?") {
+		separator = "&"
+	}
+	out := base + separator + ParamLaunchCode + "=" + url.QueryEscape(code)
+	if hasFragment {
+		out += "#" + fragment
+	}
+	return out
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// WriteJSON answers with JSON that must not be stored.
+func WriteJSON(rw http.ResponseWriter, status int, v any) {
+	rw.Header().Set("Cache-Control", "no-store")
+	writeJSON(rw, status, v)
+}
+
+func writeJSON(rw http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(rw, "internal error", http.StatusInternalServerError)
+		return
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	rw.Header().Set("X-Content-Type-Options", "nosniff")
+	rw.WriteHeader(status)
+	// A failed write means that the client has gone.
+	_, _ = rw.Write(body)
+}
+
+// jwksMaxAge is how long others may keep our public keys: a new key is published that much before it signs.
+const jwksMaxAge = "public, max-age=600"
+
+// WriteJWKS answers with a JSON Web Key Set (RFC 7517 section 5).
+func WriteJWKS(rw http.ResponseWriter, keys []routing.JWK) {
+	if keys == nil {
+		keys = []routing.JWK{}
+	}
+	rw.Header().Set("Cache-Control", jwksMaxAge)
+	writeJSON(rw, http.StatusOK, map[string][]routing.JWK{"keys": keys})
+}
+
+// RefuseJSON answers a program: an OAuth error (RFC 6749 section 5.2) with our reason and the reference number in the
+// log.
+func (w *Responder) RefuseJSON(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string) {
+	refusal := w.record(r, about, err)
+	status := refusal.Code.Reason().Status
+	if refusal.Code == lti.ClientUnauthorized {
+		status = http.StatusUnauthorized
+		rw.Header().Set("WWW-Authenticate", `Basic realm="launch codes"`)
+	}
+	WriteJSON(rw, status, map[string]string{
+		"error":             oauthError,
+		"error_description": refusal.Code.Reason().Summary,
+		"reason":            string(refusal.Code),
+		"reference":         refusal.reference,
+	})
+}

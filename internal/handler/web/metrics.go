@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package web
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+)
+
+// Metrics of the launch handler. None has a label that grows with users, activities or platforms.
+type Metrics struct {
+	launches  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	jwks      *prometheus.CounterVec
+	loaded    prometheus.Gauge
+	rejected  *prometheus.CounterVec
+}
+
+// Results of a launch, as they stand in the label result.
+const (
+	resultAccepted = "accepted"
+	resultRefused  = "refused"
+)
+
+// NewMetrics registers the metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		launches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lti_launches_total", Help: "Launches by LTI version, our role, result and the reason of a refusal.",
+		}, []string{"version", "role", "result", "reason"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lti_launch_duration_seconds", Help: "Time to answer a request of a launch.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"version", "role"}),
+		jwks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lti_jwks_fetch_total", Help: "Fetches of other parties' public keys by result.",
+		}, []string{"result"}),
+		loaded: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "lti_handler_config_last_success_timestamp_seconds", Help: "When the routing table in use was loaded.",
+		}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lti_handler_config_rejected_total", Help: "Routing tables that were refused, by reason.",
+		}, []string{"reason"}),
+	}
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected)
+	return m
+}
+
+// Launch counts one launch; an empty code means that it was accepted.
+func (m *Metrics) Launch(about *About, code lti.Code) {
+	result := resultRefused
+	if code == "" {
+		result = resultAccepted
+	}
+	m.launches.WithLabelValues(about.Version, about.Role, result, string(code)).Inc()
+}
+
+// Duration observes the time that one request of a launch took.
+func (m *Metrics) Duration(about *About, d time.Duration) {
+	m.durations.WithLabelValues(about.Version, about.Role).Observe(d.Seconds())
+}
+
+// JWKSFetch counts one fetch of a key set.
+func (m *Metrics) JWKSFetch(err error) {
+	result := "success"
+	if err != nil {
+		result = "failure"
+	}
+	m.jwks.WithLabelValues(result).Inc()
+}
+
+// ConfigLoaded records that a table came into use.
+func (m *Metrics) ConfigLoaded(at time.Time) { m.loaded.Set(float64(at.UnixMilli()) / 1000) }
+
+// ConfigRejected counts a table that was refused.
+func (m *Metrics) ConfigRejected(reason string) { m.rejected.WithLabelValues(reason).Inc() }

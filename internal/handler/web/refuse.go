@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package web is what the HTTP surfaces of all roles share: how a refusal reaches the person, the log and the metrics,
+// and how requests are read.
+package web
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/pages"
+)
+
+// MaxFormBytes bounds the body of a launch. The largest part of one is an ID token.
+const MaxFormBytes = 256 << 10
+
+// About says what a request is about, as far as it is known yet. It is filled in on the way and used for the page, the
+// log and the metrics.
+type About struct {
+	// Version is the LTI version, "1.2" or "1.3"; Role is "tool" or "platform".
+	Version, Role string
+	// Platform and Activity are object names; the titles are for people.
+	Platform, PlatformTitle string
+	Activity, ActivityTitle string
+	// FrameAncestors is the CSP source list of who may frame the answer; empty for the page's default.
+	FrameAncestors string
+	// Locale is what the other party says about the person's language.
+	Locale string
+	// Missing are names of user data that were not sent.
+	Missing []string
+}
+
+// Responder answers requests.
+type Responder struct {
+	Log     *slog.Logger
+	Metrics *Metrics
+	// Random is the source of reference numbers.
+	Random io.Reader
+}
+
+// View is how pages appear to this person.
+func View(r *http.Request, about *About) pages.View {
+	return pages.View{
+		Lang:           pages.ChooseLanguage(r.Header.Get("Accept-Language"), about.Locale),
+		FrameAncestors: about.FrameAncestors,
+	}
+}
+
+// Refuse answers a launch with a page that says why it is refused and what to do, writes one log line and counts it.
+// The reference number on the page is in the log line.
+func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About, err error) {
+	refusal := w.record(r, about, err)
+	code, reference := refusal.Code, refusal.reference
+	page := pages.Error{
+		Code:        string(code),
+		Status:      code.Reason().Status,
+		Reference:   reference,
+		Activity:    about.ActivityTitle,
+		Integration: about.PlatformTitle,
+		Missing:     about.Missing,
+	}
+	if refusal.Detail != "" {
+		page.Details = []string{refusal.Detail}
+	}
+	if code.Reason().Status == http.StatusServiceUnavailable {
+		rw.Header().Set("Retry-After", "5")
+	}
+	if err := page.Write(rw, View(r, about)); err != nil {
+		w.Log.WarnContext(r.Context(), "could not write the error page", "reference", reference, "error", err.Error())
+	}
+}
+
+// recorded is a refusal with its reference number.
+type recorded struct {
+	*lti.Refusal
+	reference string
+}
+
+// record logs and counts a refusal. Errors that are not refusals become InternalError: their text stays in the log.
+func (w *Responder) record(r *http.Request, about *About, err error) recorded {
+	var refusal *lti.Refusal
+	if !errors.As(err, &refusal) {
+		refusal = lti.Refuse(lti.InternalError, "").Because(err)
+	}
+	reference := w.reference()
+	level := slog.LevelInfo
+	if refusal.Code.Reason().Status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("reason", string(refusal.Code)),
+		slog.String("detail", refusal.Detail),
+		slog.String("reference", reference),
+		slog.String("version", about.Version),
+		slog.String("platform", about.Platform),
+		slog.String("activity", about.Activity),
+		slog.String("path", r.URL.Path),
+	}
+	if len(about.Missing) > 0 {
+		attrs = append(attrs, slog.String("missing", strings.Join(about.Missing, ",")))
+	}
+	if refusal.Code == lti.InternalError || refusal.Code == lti.StoreUnavailable || refusal.Code == lti.KeysUnreachable {
+		// Only these causes are ours to print: others may quote what the other party sent.
+		if cause := refusal.Unwrap(); cause != nil {
+			attrs = append(attrs, slog.String("cause", cause.Error()))
+		}
+	}
+	w.Log.LogAttrs(r.Context(), level, "refused", attrs...)
+	w.Metrics.Launch(about, refusal.Code)
+	return recorded{refusal, reference}
+}
+
+// referenceAlphabet leaves out what is misread aloud: I, L, O, U (Crockford's base 32).
+const referenceAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// reference makes the number that a person reads out: eight characters in two groups, 40 bits.
+func (w *Responder) reference() string {
+	var b [8]byte
+	if _, err := io.ReadFull(w.Random, b[:]); err != nil {
+		return "0000-0000"
+	}
+	out := make([]byte, 0, len(b)+1)
+	for i, x := range b {
+		if i == 4 {
+			out = append(out, '-')
+		}
+		out = append(out, referenceAlphabet[int(x)%len(referenceAlphabet)])
+	}
+	return string(out)
+}
+
+// ReadForm reads a form-encoded body with its order and repetitions.
+func ReadForm(rw http.ResponseWriter, r *http.Request) (lti.Params, error) {
+	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if !strings.EqualFold(strings.TrimSpace(contentType), "application/x-www-form-urlencoded") {
+		return nil, lti.Refuse(lti.RequestMalformed, "Content-Type must be application/x-www-form-urlencoded")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, MaxFormBytes))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, lti.Refuse(lti.RequestTooLarge, "at most %d bytes", tooLarge.Limit)
+	}
+	if err != nil {
+		return nil, lti.Refuse(lti.RequestMalformed, "the body ended early").Because(err)
+	}
+	return lti.ParseForm(string(body))
+}
+
+// TopLevel tells whether the answer will replace the page of a window, and known whether the browser says so
+// (Fetch Metadata, Sec-Fetch-Dest).
+func TopLevel(r *http.Request) (top, known bool) {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "document":
+		return true, true
+	case "":
+		return false, false
+	}
+	return false, true
+}
+
+// Redirect sends the browser on with GET. The address may carry a one-time code: it is not cached, and not told to
+// the next site.
+func Redirect(rw http.ResponseWriter, location string) {
+	h := rw.Header()
+	h.Set("Location", location)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	rw.WriteHeader(http.StatusSeeOther)
+}

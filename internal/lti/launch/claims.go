@@ -1,0 +1,326 @@
+package launch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+)
+
+// maxIdentifier is the length of the identifiers that Core limits to 255 ASCII
+// characters: sub (section 5.3.6), deployment_id (5.3.3), resource_link.id
+// (5.3.5), context.id (5.4.1), tool_platform.guid (5.4.2).
+const maxIdentifier = 255
+
+// identifier reports whether s may be such an identifier. Control characters
+// are ASCII, but in no identifier anybody uses; they are refused because they
+// end up in logs and databases.
+func identifier(s string) bool {
+	if s == "" || len(s) > maxIdentifier {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// parseObject reads a JSON object strictly: valid UTF-8, nothing after it, and
+// no member name twice at any depth. RFC 7519 section 4 and RFC 7515 section 4
+// allow to take the last of two equal names or to refuse; taking one is a way
+// to show two programs two different tokens. Names are matched exactly, which
+// decoding into a struct does not do.
+func parseObject(text []byte) (map[string]any, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("not UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var obj map[string]any
+	if err := dec.Decode(&obj); err != nil {
+		return nil, errors.New("not a JSON object")
+	}
+	if obj == nil {
+		return nil, errors.New("null instead of a JSON object")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, errors.New("text after the JSON object")
+	}
+	if repeatsName(text) {
+		return nil, errors.New("member name occurs twice")
+	}
+	return obj, nil
+}
+
+// repeatsName reports whether an object in a valid JSON text has a member name
+// twice.
+func repeatsName(text []byte) bool {
+	type level struct {
+		names map[string]bool // nil in an array
+		name  bool            // the next string is a name
+	}
+	var stack []level
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '{':
+			stack = append(stack, level{names: map[string]bool{}, name: true})
+		case '[':
+			stack = append(stack, level{})
+		case '}', ']':
+			stack = stack[:len(stack)-1]
+		case ',':
+			top := &stack[len(stack)-1]
+			top.name = top.names != nil
+		case '"':
+			start := i
+			for i++; text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+			if len(stack) == 0 || !stack[len(stack)-1].name {
+				continue
+			}
+			top := &stack[len(stack)-1]
+			top.name = false
+			name := string(text[start+1 : i])
+			if strings.ContainsRune(name, '\\') {
+				// Two spellings of one name are one name.
+				if json.Unmarshal(text[start:i+1], &name) != nil {
+					return true
+				}
+			}
+			if top.names[name] {
+				return true
+			}
+			top.names[name] = true
+		}
+	}
+	return false
+}
+
+// object reads the members of one JSON object. The first mistake is kept in
+// *err, and reading goes on harmlessly.
+type object struct {
+	members map[string]any
+	// path is put before names in refusals.
+	path string
+	err  **lti.Refusal
+}
+
+func newObject(members map[string]any) object {
+	return object{members: members, err: new(*lti.Refusal)}
+}
+
+func (o object) refuse(code lti.Code, name, what string) {
+	if *o.err == nil {
+		*o.err = lti.Refuse(code, "claim %s %s", o.path+name, what)
+	}
+}
+
+// failed returns the first mistake, as an error that is nil if there is none.
+func (o object) failed() error {
+	if *o.err != nil {
+		return *o.err
+	}
+	return nil
+}
+
+// value returns a member; null is absent.
+func (o object) value(name string) (any, bool) {
+	v := o.members[name]
+	return v, v != nil
+}
+
+// str returns a string, "" if absent.
+func (o object) str(name string) string {
+	v, ok := o.value(name)
+	if !ok {
+		return ""
+	}
+	s, ok := v.(string)
+	if !ok {
+		o.refuse(lti.ClaimInvalid, name, "must be a string")
+	}
+	return s
+}
+
+// required returns a string that must be there and not be empty.
+func (o object) required(name string) string {
+	s := o.str(name)
+	if s == "" {
+		o.refuse(lti.ClaimMissing, name, "is missing")
+	}
+	return s
+}
+
+// id returns an identifier, "" if absent.
+func (o object) id(name string) string {
+	s := o.str(name)
+	if s != "" && !identifier(s) {
+		o.refuse(lti.ClaimInvalid, name, "must be at most 255 ASCII characters")
+		return ""
+	}
+	return s
+}
+
+// requiredID returns an identifier that must be there.
+func (o object) requiredID(name string) string {
+	s := o.id(name)
+	if s == "" {
+		o.refuse(lti.ClaimMissing, name, "is missing")
+	}
+	return s
+}
+
+// text returns something for people to read. Platforms put numbers here; what
+// is not text at all is not worth failing a launch for.
+func (o object) text(name string) string {
+	v, _ := o.value(name)
+	switch v := v.(type) {
+	case string:
+		return readable(v)
+	case json.Number:
+		return v.String()
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return ""
+}
+
+// readable removes what neither pages nor databases take: control characters
+// except line breaks and tabs, and bytes that are not UTF-8.
+func readable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 && r != '\n' && r != '\t' && r != '\r' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// link returns an absolute http or https URL, "" if absent.
+func (o object) link(name string) string {
+	s := o.str(name)
+	if s != "" && !webURL(s) {
+		o.refuse(lti.ClaimInvalid, name, "must be an absolute http or https URL")
+		return ""
+	}
+	return s
+}
+
+// webURLOnly drops what is no web address (javascript:, for one), where a bad
+// address is not worth failing a launch for.
+func webURLOnly(s string) string {
+	if webURL(s) {
+		return s
+	}
+	return ""
+}
+
+func webURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
+}
+
+// strings returns an array of strings, nil if absent.
+func (o object) strings(name string) []string {
+	v, ok := o.value(name)
+	if !ok {
+		return nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		o.refuse(lti.ClaimInvalid, name, "must be an array")
+		return nil
+	}
+	out := make([]string, 0, len(list))
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			o.refuse(lti.ClaimInvalid, name, "must hold strings only")
+			return nil
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// object returns an object and whether it is there. An empty array counts as an
+// absent object: that is how PHP encodes an empty map.
+func (o object) object(name string) (object, bool) {
+	sub := object{path: o.path + name + ".", err: o.err}
+	v, ok := o.value(name)
+	if !ok {
+		return sub, false
+	}
+	if list, isList := v.([]any); isList && len(list) == 0 {
+		return sub, false
+	}
+	sub.members, ok = v.(map[string]any)
+	if !ok {
+		o.refuse(lti.ClaimInvalid, name, "must be an object")
+	}
+	return sub, ok
+}
+
+// time returns a NumericDate (RFC 7519 section 2: seconds, perhaps with
+// decimals), and its text.
+func (o object) time(name string) (t time.Time, text string, ok bool) {
+	v, ok := o.value(name)
+	if !ok {
+		return time.Time{}, "", false
+	}
+	n, ok := v.(json.Number)
+	if !ok {
+		o.refuse(lti.ClaimInvalid, name, "must be a number")
+		return time.Time{}, "", false
+	}
+	f, err := n.Float64()
+	if err != nil || f < 0 || f > maxTimestamp {
+		o.refuse(lti.ClaimInvalid, name, "is not a time")
+		return time.Time{}, "", false
+	}
+	whole, frac := math.Modf(f)
+	return time.Unix(int64(whole), int64(frac*1e9)).UTC(), n.String(), true
+}
+
+// maxTimestamp is the last second of the year 9999.
+const maxTimestamp = 253402300799
+
+// custom returns an object of strings. Values are to be strings (Core section
+// 5.4.6), but platforms send numbers, booleans, null and even objects; they
+// become their JSON text, and null the empty string.
+func (o object) custom(name string) map[string]string {
+	out := map[string]string{}
+	obj, ok := o.object(name)
+	if !ok {
+		return out
+	}
+	for k, v := range obj.members {
+		switch v := v.(type) {
+		case string:
+			out[k] = v
+		case nil:
+			out[k] = ""
+		default:
+			var b bytes.Buffer
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false) // it is a value, not a page
+			if enc.Encode(v) == nil {
+				out[k] = strings.TrimSuffix(b.String(), "\n")
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,179 @@
+// Package oauth1 signs and verifies requests with OAuth 1.0a HMAC-SHA1
+// (RFC 5849) as LTI 1.0 to 1.2 use it: two-legged, without a token, the
+// parameters in the body of a form.
+package oauth1
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // RFC 5849 section 3.4.2 names it; HMAC does not rest on its collision resistance.
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
+)
+
+// SignatureMethod is the only signature method that is used and accepted.
+const SignatureMethod = "HMAC-SHA1"
+
+// Escape encodes s as RFC 5849 section 3.6 demands: every byte except
+// A-Z a-z 0-9 - . _ ~ becomes % and two upper-case hexadecimal digits. Neither
+// url.QueryEscape (blank becomes "+") nor url.PathEscape ("$&+=:@" stay) does.
+func Escape(s string) string {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if !unreserved(s[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s) + 2*n)
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; unreserved(c) {
+			b.WriteByte(c)
+		} else {
+			const hex = "0123456789ABCDEF"
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
+}
+
+// BaseURI returns the base string URI of an absolute http or https URL: scheme
+// and host in lower case, the scheme's default port, query and fragment
+// removed, the path kept as it is, an empty one written as "/" (RFC 5849
+// section 3.4.1.2).
+func BaseURI(rawURL string) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", fmt.Errorf("oauth1: URL cannot be parsed")
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	switch scheme {
+	case "http":
+		host = strings.TrimSuffix(host, ":80")
+	case "https":
+		host = strings.TrimSuffix(host, ":443")
+	default:
+		return "", fmt.Errorf("oauth1: URL is neither http nor https")
+	}
+	if host == "" {
+		return "", fmt.Errorf("oauth1: URL has no host")
+	}
+	path := u.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	return scheme + "://" + host + path, nil
+}
+
+// BaseString returns the signature base string (RFC 5849 section 3.4.1.1) over
+// a method, a URI as [BaseURI] returns it and all parameters of the request,
+// decoded: those of the query, of the form and of the Authorization header
+// without realm. Every oauth_signature is left out; empty values and
+// repetitions count.
+func BaseString(method, baseURI string, params lti.Params) string {
+	// Section 3.4.1.3.2: encode first, then sort by name and value as bytes.
+	pairs := make([]lti.Param, 0, len(params))
+	size := 0
+	for _, p := range params {
+		if p.Name == "oauth_signature" {
+			continue
+		}
+		q := lti.Param{Name: Escape(p.Name), Value: Escape(p.Value)}
+		pairs = append(pairs, q)
+		size += len(q.Name) + len(q.Value) + 2
+	}
+	slices.SortFunc(pairs, func(a, b lti.Param) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Value, b.Value)
+	})
+	var norm strings.Builder
+	norm.Grow(size)
+	for i, p := range pairs {
+		if i > 0 {
+			norm.WriteByte('&')
+		}
+		norm.WriteString(p.Name)
+		norm.WriteByte('=')
+		norm.WriteString(p.Value)
+	}
+	return strings.ToUpper(method) + "&" + Escape(baseURI) + "&" + Escape(norm.String())
+}
+
+// Signature returns the HMAC-SHA1 of a base string, in base64, for a shared
+// secret and no token secret (RFC 5849 section 3.4.2: the key ends in "&").
+func Signature(baseString, sharedSecret string) string {
+	return base64.StdEncoding.EncodeToString(mac(baseString, sharedSecret))
+}
+
+func mac(baseString, sharedSecret string) []byte {
+	m := hmac.New(sha1.New, []byte(Escape(sharedSecret)+"&"))
+	m.Write([]byte(baseString))
+	return m.Sum(nil)
+}
+
+// BodyHash returns the oauth_body_hash of a request body that is not a form:
+// the base64 of the SHA-1 of its bytes (OAuth Request Body Hash 1.0 section
+// 3.1; LTI 1.1 section 4.3 uses it for Basic Outcomes).
+func BodyHash(body []byte) string {
+	sum := sha1.Sum(body) //nolint:gosec // The extension names SHA-1; the signature protects the hash.
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Credentials are a consumer key and its shared secret.
+type Credentials struct {
+	ConsumerKey, SharedSecret string
+}
+
+// SignForm returns the parameters of a signed form: params, the oauth_*
+// parameters that LTI 1.1 section 4 asks for (oauth_callback=about:blank among
+// them) and oauth_signature. The form is to be posted to rawURL; a query there
+// is signed too. The nonce must never be used again with this consumer key.
+func SignForm(rawURL string, params lti.Params, cred Credentials, now time.Time, nonce string) (lti.Params, error) {
+	base, err := BaseURI(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range params {
+		if strings.HasPrefix(p.Name, "oauth_") {
+			return nil, fmt.Errorf("oauth1: parameter %s is set by the signature", p.Name)
+		}
+	}
+	form := append(slices.Clone(params),
+		lti.Param{Name: "oauth_callback", Value: "about:blank"},
+		lti.Param{Name: "oauth_consumer_key", Value: cred.ConsumerKey},
+		lti.Param{Name: "oauth_nonce", Value: nonce},
+		lti.Param{Name: "oauth_signature_method", Value: SignatureMethod},
+		lti.Param{Name: "oauth_timestamp", Value: strconv.FormatInt(now.Unix(), 10)},
+		lti.Param{Name: "oauth_version", Value: "1.0"},
+	)
+	query, err := queryOf(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	sig := Signature(BaseString("POST", base, append(query, form...)), cred.SharedSecret)
+	return append(form, lti.Param{Name: "oauth_signature", Value: sig}), nil
+}
+
+func queryOf(rawURL string) (lti.Params, error) {
+	rawURL, _, _ = strings.Cut(rawURL, "#")
+	_, query, _ := strings.Cut(rawURL, "?")
+	return lti.ParseForm(query)
+}

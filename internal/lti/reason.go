@@ -1,0 +1,219 @@
+package lti
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Code names a reason for refusing a request. Codes are part of the product's
+// interface: they appear in metrics, on pages and in the documentation, and do
+// not change their meaning.
+type Code string
+
+// Audience says who can do something about a refusal.
+type Audience string
+
+// The audiences of a refusal.
+const (
+	// Learner can simply try again.
+	Learner Audience = "Learner"
+	// OtherParty is the administrator of the other learning system.
+	OtherParty Audience = "OtherParty"
+	// Academy is the administrator of this academy.
+	Academy Audience = "Academy"
+)
+
+// Reason is what there is to say about a code.
+type Reason struct {
+	Code Code
+	// Status is the HTTP status a refusal with this code is answered with.
+	// It is 401 only where HTTP authentication is at stake (RFC 9110 section
+	// 15.5.2 asks for a challenge then), so not for a launch.
+	Status int
+	// Audience can do something about it.
+	Audience Audience
+	// Summary is one English sentence for logs and documentation.
+	Summary string
+}
+
+// The reasons for refusing a request. What each means is in the table below.
+const (
+	// Parameters of a form or query, in every protocol version.
+
+	RequestMalformed       Code = "RequestMalformed"
+	RequestTooLarge        Code = "RequestTooLarge"
+	MethodNotAllowed       Code = "MethodNotAllowed"
+	ParameterMissing       Code = "ParameterMissing"
+	ParameterRepeated      Code = "ParameterRepeated"
+	ParameterInvalid       Code = "ParameterInvalid"
+	MessageTypeUnsupported Code = "MessageTypeUnsupported"
+	VersionUnsupported     Code = "VersionUnsupported"
+
+	// LTI 1.2: the form signed with OAuth 1.0a.
+
+	ConsumerKeyUnknown         Code = "ConsumerKeyUnknown"
+	KeyNotForActivity          Code = "KeyNotForActivity"
+	SignatureMethodUnsupported Code = "SignatureMethodUnsupported"
+	SignatureInvalid           Code = "SignatureInvalid"
+	TimestampInvalid           Code = "TimestampInvalid"
+	TimestampOutOfRange        Code = "TimestampOutOfRange"
+	Replayed                   Code = "Replayed"
+	AnonymousLaunch            Code = "AnonymousLaunch"
+
+	// LTI 1.3: login initiation.
+
+	LoginParameterMissing Code = "LoginParameterMissing"
+	IssuerMismatch        Code = "IssuerMismatch"
+	ClientIDMismatch      Code = "ClientIDMismatch"
+	DeploymentUnknown     Code = "DeploymentUnknown"
+	DeploymentDeactivated Code = "DeploymentDeactivated"
+	DeploymentMismatch    Code = "DeploymentMismatch"
+	TargetLinkUnknown     Code = "TargetLinkUnknown"
+
+	// LTI 1.3: the answer to our authentication request.
+
+	StateMissing            Code = "StateMissing"
+	StateInvalid            Code = "StateInvalid"
+	StateExpired            Code = "StateExpired"
+	StateNotFromThisBrowser Code = "StateNotFromThisBrowser"
+	PlatformReturnedError   Code = "PlatformReturnedError"
+
+	// LTI 1.3: the ID token.
+
+	TokenMalformed          Code = "TokenMalformed"
+	AlgorithmNotAllowed     Code = "AlgorithmNotAllowed"
+	KeyIDMissing            Code = "KeyIDMissing"
+	KeyUnknown              Code = "KeyUnknown"
+	KeysUnreachable         Code = "KeysUnreachable"
+	KeyTooWeak              Code = "KeyTooWeak"
+	AudienceMismatch        Code = "AudienceMismatch"
+	AuthorizedPartyMismatch Code = "AuthorizedPartyMismatch"
+	TokenExpired            Code = "TokenExpired"
+	TokenIssuedInFuture     Code = "TokenIssuedInFuture"
+	TokenTooOld             Code = "TokenTooOld"
+	NonceMismatch           Code = "NonceMismatch"
+	ClaimMissing            Code = "ClaimMissing"
+	ClaimInvalid            Code = "ClaimInvalid"
+
+	// Routing: what the message is for.
+
+	PlatformUnknown     Code = "PlatformUnknown"
+	ActivityUnknown     Code = "ActivityUnknown"
+	ToolUnknown         Code = "ToolUnknown"
+	NotShared           Code = "NotShared"
+	NotRegistered       Code = "NotRegistered"
+	AcademyDeactivated  Code = "AcademyDeactivated"
+	PlatformDeactivated Code = "PlatformDeactivated"
+	ToolDeactivated     Code = "ToolDeactivated"
+	ActivityDeactivated Code = "ActivityDeactivated"
+
+	// Users and sign-in.
+
+	MissingUserData    Code = "MissingUserData"
+	EmailInUse         Code = "EmailInUse"
+	AccountSuspended   Code = "AccountSuspended"
+	LaunchExpired      Code = "LaunchExpired"
+	LaunchAlreadyUsed  Code = "LaunchAlreadyUsed"
+	ClientUnauthorized Code = "ClientUnauthorized"
+	CodeInvalid        Code = "CodeInvalid"
+
+	// Ourselves.
+
+	StoreUnavailable Code = "StoreUnavailable"
+	NotReady         Code = "NotReady"
+	InternalError    Code = "InternalError"
+)
+
+// reasonTable is the one table of codes. It is a function and not a variable, so
+// that nothing can change it.
+func reasonTable() []Reason {
+	return []Reason{
+		{RequestMalformed, http.StatusBadRequest, OtherParty, "The request could not be decoded as a form."},
+		{RequestTooLarge, http.StatusRequestEntityTooLarge, OtherParty, "The request is larger than a launch can be."},
+		{MethodNotAllowed, http.StatusMethodNotAllowed, OtherParty, "This address does not answer this HTTP method."},
+		{ParameterMissing, http.StatusBadRequest, OtherParty, "A required parameter is missing."},
+		{ParameterRepeated, http.StatusBadRequest, OtherParty, "A parameter that must occur once occurs several times."},
+		{ParameterInvalid, http.StatusBadRequest, OtherParty, "A parameter has a value that the specification does not allow."},
+		{MessageTypeUnsupported, http.StatusBadRequest, OtherParty, "This kind of LTI message is not supported here."},
+		{VersionUnsupported, http.StatusBadRequest, OtherParty, "This LTI version is not supported here."},
+		{ConsumerKeyUnknown, http.StatusForbidden, OtherParty, "The consumer key is not known."},
+		{KeyNotForActivity, http.StatusForbidden, OtherParty, "The consumer key is valid, but not for this activity."},
+		{SignatureMethodUnsupported, http.StatusForbidden, OtherParty, "Only HMAC-SHA1 signatures are accepted."},
+		{SignatureInvalid, http.StatusForbidden, OtherParty, "The signature does not match: wrong secret or key, or the message was changed on its way."},
+		{TimestampInvalid, http.StatusBadRequest, OtherParty, "The timestamp is not a number of seconds."},
+		{TimestampOutOfRange, http.StatusForbidden, OtherParty, "The timestamp is too far from our clock: an old message, or a clock that is wrong."},
+		{Replayed, http.StatusConflict, Learner, "This message was used before; open the activity again."},
+		{AnonymousLaunch, http.StatusForbidden, OtherParty, "The message does not say who the user is."},
+		{LoginParameterMissing, http.StatusBadRequest, OtherParty, "The login initiation lacks a required parameter."},
+		{IssuerMismatch, http.StatusForbidden, OtherParty, "The issuer differs from the registered one."},
+		{ClientIDMismatch, http.StatusForbidden, OtherParty, "The client ID differs from the registered one."},
+		{DeploymentUnknown, http.StatusForbidden, Academy, "The deployment is not listed in the registration."},
+		{DeploymentDeactivated, http.StatusForbidden, Academy, "The deployment is deactivated."},
+		{DeploymentMismatch, http.StatusBadRequest, OtherParty, "Login and launch name different deployments."},
+		{TargetLinkUnknown, http.StatusNotFound, OtherParty, "The target link is not an address of this academy."},
+		{StateMissing, http.StatusBadRequest, Learner, "The launch lacks its state; open the activity again."},
+		{StateInvalid, http.StatusBadRequest, Learner, "The state of the launch is not ours; open the activity again."},
+		{StateExpired, http.StatusBadRequest, Learner, "The launch took too long; open the activity again."},
+		{StateNotFromThisBrowser, http.StatusBadRequest, Learner, "The launch was started in another browser, or the browser keeps no cookies for this site."},
+		{PlatformReturnedError, http.StatusForbidden, OtherParty, "The other system answered with an error instead of a launch."},
+		{TokenMalformed, http.StatusBadRequest, OtherParty, "The token is not a well-formed JSON Web Token."},
+		{AlgorithmNotAllowed, http.StatusForbidden, OtherParty, "The token is signed with an algorithm that the registration does not allow."},
+		{KeyIDMissing, http.StatusForbidden, OtherParty, "The token does not name its key."},
+		{KeyUnknown, http.StatusForbidden, OtherParty, "The key that the token names is not in the other system's key set."},
+		{KeysUnreachable, http.StatusBadGateway, OtherParty, "The other system's key set could not be fetched."},
+		{KeyTooWeak, http.StatusForbidden, OtherParty, "The other system's key is shorter than 2048 bits."},
+		{AudienceMismatch, http.StatusForbidden, OtherParty, "The token is not meant for our client ID alone."},
+		{AuthorizedPartyMismatch, http.StatusForbidden, OtherParty, "The token was issued to another party."},
+		{TokenExpired, http.StatusForbidden, Learner, "The token has expired; open the activity again."},
+		{TokenIssuedInFuture, http.StatusForbidden, OtherParty, "The token is not valid yet: one of the two clocks is wrong."},
+		{TokenTooOld, http.StatusForbidden, Learner, "The token was issued too long ago; open the activity again."},
+		{NonceMismatch, http.StatusForbidden, Learner, "The token does not belong to this login; open the activity again."},
+		{ClaimMissing, http.StatusBadRequest, OtherParty, "The token lacks a required claim."},
+		{ClaimInvalid, http.StatusBadRequest, OtherParty, "A claim of the token has a value that the specification does not allow."},
+		{PlatformUnknown, http.StatusNotFound, OtherParty, "There is no such platform in this academy."},
+		{ActivityUnknown, http.StatusNotFound, OtherParty, "There is no such activity in this academy."},
+		{ToolUnknown, http.StatusNotFound, Academy, "There is no such tool in this academy."},
+		{NotShared, http.StatusForbidden, Academy, "The activity is not shared with this system."},
+		{NotRegistered, http.StatusServiceUnavailable, Academy, "The registration is not complete: values of the other system are missing."},
+		{AcademyDeactivated, http.StatusForbidden, Academy, "LTI is switched off in this academy."},
+		{PlatformDeactivated, http.StatusForbidden, Academy, "The platform is deactivated."},
+		{ToolDeactivated, http.StatusForbidden, Academy, "The tool is deactivated."},
+		{ActivityDeactivated, http.StatusForbidden, Academy, "The activity is deactivated."},
+		{MissingUserData, http.StatusForbidden, OtherParty, "Email or name is missing, so that no account can be created."},
+		{EmailInUse, http.StatusConflict, Learner, "An account with this email address exists; sign in once to connect the two."},
+		{AccountSuspended, http.StatusForbidden, Academy, "The account is suspended."},
+		{LaunchExpired, http.StatusGone, Learner, "The launch has expired; open the activity again."},
+		{LaunchAlreadyUsed, http.StatusConflict, Learner, "The launch was used before; open the activity again."},
+		{ClientUnauthorized, http.StatusUnauthorized, Academy, "The application is not registered, or its credentials are wrong."},
+		{CodeInvalid, http.StatusBadRequest, Academy, "The code is unknown, expired or already used."},
+		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},
+		{NotReady, http.StatusServiceUnavailable, Learner, "The service is starting; try again in a moment."},
+		{InternalError, http.StatusInternalServerError, Academy, "Something went wrong on our side."},
+	}
+}
+
+// Codes returns every code, sorted by name.
+func Codes() []Code {
+	var codes []Code
+	for _, r := range reasonTable() {
+		codes = append(codes, r.Code)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// Reason returns what there is to say about the code. A code that is not in
+// the table is treated like [InternalError], so that a mistake in our code
+// never turns into a friendlier answer than it deserves.
+func (c Code) Reason() Reason {
+	var internal Reason
+	for _, r := range reasonTable() {
+		if r.Code == c {
+			return r
+		}
+		if r.Code == InternalError {
+			internal = r
+		}
+	}
+	return internal
+}

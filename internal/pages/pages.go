@@ -1,0 +1,252 @@
+// Package pages renders the pages that people see: refusals, the step into a new
+// window, and forms that send a browser on. Pages load nothing from elsewhere,
+// work without JavaScript and carry a Content-Security-Policy of their own.
+package pages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// View is what a page needs to know about the request it answers.
+type View struct {
+	// Lang is one of Languages, as ChooseLanguage returns it; anything else
+	// means English.
+	Lang string
+	// FrameAncestors is the CSP source list of origins that may frame the page,
+	// such as "https: http://*.localhost:*" or "'none'". Empty means the
+	// page's default: "https:" for pages that appear inside another learning
+	// system, "'none'" for Info.
+	FrameAncestors string
+}
+
+// Error is the page for a refused request. Nothing on it may be secret: callers
+// pass names of fields and parameters, never their values.
+type Error struct {
+	// Code is the refusal code, the key of the texts.
+	Code string
+	// Status is the HTTP status, 400 to 599; 500 when it is not.
+	Status int
+	// Reference leads an administrator to the log lines of this request.
+	Reference string
+	// Activity and Integration are the titles of what the request was about, as
+	// far as it is known.
+	Activity    string
+	Integration string
+	// Missing names user data that the other system did not send: email,
+	// given_name, family_name or user_id. The page says which setting makes the
+	// other system send it.
+	Missing []string
+	// Details are further facts, such as the name of a missing parameter.
+	Details []string
+}
+
+// OpenInNewWindow is the page with the button that opens a verified launch in a
+// new, top-level window.
+type OpenInNewWindow struct {
+	Title       string
+	Description string
+	// DurationMinutes is left out when it is 0.
+	DurationMinutes int
+	// Action is where the form is posted: an absolute http or https URL, or a
+	// path.
+	Action string
+	// TokenField and Token are the name and value of the one-time token.
+	TokenField string
+	Token      string
+}
+
+// Field is a form field.
+type Field struct{ Name, Value string }
+
+// AutoSubmit is the page that makes the browser post Fields to Action. Without
+// JavaScript its button does it.
+type AutoSubmit struct {
+	// Action is an absolute http or https URL, or a path.
+	Action string
+	Fields []Field
+}
+
+// Info is the page for people who open a launch URL by hand.
+type Info struct {
+	// Activity is the title of the activity, where the URL is one's.
+	Activity string
+}
+
+//go:embed templates/page.html
+var templateFiles embed.FS
+
+//go:embed templates/style.css
+var style string
+
+// script submits the form. It goes through the prototype and the element ID,
+// because a field of the form named "submit" hides the form's own method.
+const script = `HTMLFormElement.prototype.submit.call(document.getElementById("forward"))`
+
+var (
+	templates  = template.Must(template.New("").Option("missingkey=error").ParseFS(templateFiles, "templates/page.html"))
+	styleHash  = cspHash(style)
+	scriptHash = cspHash(script)
+)
+
+func cspHash(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(h[:]) + "'"
+}
+
+const (
+	framedByDefault = "https:"
+	notFramed       = "'none'"
+)
+
+// Write answers with the page.
+func (e Error) Write(w http.ResponseWriter, v View) error {
+	status := e.Status
+	if status < 400 || status > 599 {
+		status = http.StatusInternalServerError
+	}
+	lang, c := v.catalog()
+	r := c.reasonFor(e.Code, status)
+	heading := c.UI["forOtherParty"]
+	if r.Audience == "academy" {
+		heading = c.UI["forAcademy"]
+	}
+	missing := make([]field, 0, len(e.Missing))
+	for _, name := range e.Missing {
+		f, ok := c.Fields[name]
+		if !ok {
+			f = field{Label: name}
+		}
+		missing = append(missing, f)
+	}
+	return render(w, "error", status, policy{frame: v.frame(framedByDefault), formAction: notFramed}, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": r.Title, "Text": r, "Learner": c.Advice[r.Learner],
+		"AudienceHeading": heading, "Missing": missing, "Page": e,
+	})
+}
+
+// Write answers with the page.
+func (o OpenInNewWindow) Write(w http.ResponseWriter, v View) error {
+	if err := checkAction(o.Action); err != nil {
+		return err
+	}
+	if o.TokenField == "" || o.Token == "" {
+		return errors.New("page without a one-time token")
+	}
+	lang, c := v.catalog()
+	title := o.Title
+	if title == "" {
+		// A page without a heading says nothing to a screen reader.
+		title = c.UI["activity"]
+	}
+	return render(w, "open", http.StatusOK, policy{frame: v.frame(framedByDefault)}, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": title, "Duration": c.duration(o.DurationMinutes), "Page": o,
+	})
+}
+
+// Write answers with the page.
+func (a AutoSubmit) Write(w http.ResponseWriter, v View) error {
+	if err := checkAction(a.Action); err != nil {
+		return err
+	}
+	lang, c := v.catalog()
+	return render(w, "submit", http.StatusOK, policy{frame: v.frame(framedByDefault), script: scriptHash}, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": c.UI["submitTitle"], "Script": template.JS(script), "Page": a,
+	})
+}
+
+// Write answers with the page.
+func (i Info) Write(w http.ResponseWriter, v View) error {
+	lang, c := v.catalog()
+	return render(w, "info", http.StatusOK, policy{frame: v.frame(notFramed), formAction: notFramed}, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": c.UI["infoTitle"], "Page": i,
+	})
+}
+
+func (v View) catalog() (string, catalog) {
+	if c, ok := catalogs[v.Lang]; ok {
+		return v.Lang, c
+	}
+	return languages[0], catalogs[languages[0]]
+}
+
+// frame returns the frame-ancestors source list. A list that would end the
+// directive or the header forbids framing altogether: what is left of it after
+// repair could allow more than was meant.
+func (v View) frame(byDefault string) string {
+	if v.FrameAncestors == "" {
+		return byDefault
+	}
+	if strings.ContainsFunc(v.FrameAncestors, func(r rune) bool { return r == ';' || r == ',' || r < ' ' || r > '~' }) {
+		return notFramed
+	}
+	sources := strings.Fields(v.FrameAncestors)
+	if len(sources) == 0 {
+		return notFramed
+	}
+	return strings.Join(sources, " ")
+}
+
+// checkAction refuses addresses that run something instead of going somewhere.
+func checkAction(action string) error {
+	u, err := url.Parse(action)
+	if err != nil {
+		// Not %w: the error of url.Parse repeats the address.
+		return errors.New("form action is not a URL")
+	}
+	absolute := (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+	path := u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/") && !strings.HasPrefix(action, "//")
+	if !absolute && !path {
+		return fmt.Errorf("form action has scheme %q; want an absolute http or https URL, or a path", u.Scheme)
+	}
+	return nil
+}
+
+// policy is what differs between the Content-Security-Policies of pages.
+// formAction is empty on pages with a form: browsers apply the directive to the
+// redirects that follow a submission too, and those lead to other hosts.
+type policy struct{ frame, script, formAction string }
+
+func (p policy) String() string {
+	d := []string{"default-src 'none'", "style-src " + styleHash}
+	if p.script != "" {
+		d = append(d, "script-src "+p.script)
+	}
+	d = append(d, "img-src 'none'", "base-uri 'none'")
+	if p.formAction != "" {
+		d = append(d, "form-action "+p.formAction)
+	}
+	return strings.Join(append(d, "frame-ancestors "+p.frame), "; ")
+}
+
+// render writes a page, or nothing when it cannot be rendered, so that the
+// caller can still answer with something else.
+func render(w http.ResponseWriter, name string, status int, p policy, data map[string]any) error {
+	data["Style"] = template.CSS(style)
+	var buf bytes.Buffer
+	if err := templates.ExecuteTemplate(&buf, name, data); err != nil {
+		return fmt.Errorf("render page %s: %w", name, err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", data["Lang"].(string))
+	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	h.Set("Content-Security-Policy", p.String())
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	if _, err := w.Write(buf.Bytes()); err != nil {
+		return fmt.Errorf("write page %s: %w", name, err)
+	}
+	return nil
+}

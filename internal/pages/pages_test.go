@@ -1,0 +1,316 @@
+package pages
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+type page interface {
+	Write(http.ResponseWriter, View) error
+}
+
+func get(t *testing.T, p page, v View) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	if err := p.Write(w, v); err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+	return w
+}
+
+func samples() map[string]page {
+	return map[string]page{
+		"error-missing": Error{Code: "MissingUserData", Status: 403, Reference: "7F3K-2Q", Activity: "Working safely at height",
+			Integration: "Moodle at Example University", Missing: []string{"email", "family_name", "custom"}},
+		"error-replayed": Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
+		"error-details":  Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
+		"error-unknown":  Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
+		"open": OpenInNewWindow{Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
+			Action: "https://lti.acme.example/open", TokenField: "token", Token: "t0k3n"},
+		"submit": AutoSubmit{Action: "https://moodle.example.edu/mod/lti/auth.php?a=1&b=2",
+			Fields: []Field{{"iss", "https://lti.acme.example"}, {"submit", `"quoted" & <tagged>`}}},
+		"info": Info{Activity: "Working safely at height"},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, p := range samples() {
+		for _, lang := range Languages() {
+			t.Run(name+"."+lang, func(t *testing.T) {
+				w := get(t, p, View{Lang: lang})
+				var b bytes.Buffer
+				fmt.Fprintf(&b, "%d\n", w.Code)
+				for _, k := range slices.Sorted(maps.Keys(w.Header())) {
+					fmt.Fprintf(&b, "%s: %s\n", k, w.Header().Get(k))
+				}
+				fmt.Fprintf(&b, "\n%s", w.Body)
+				file := filepath.Join("testdata", name+"."+lang+".golden")
+				if *update {
+					if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), b.String()); diff != "" {
+					t.Errorf("page (-want +got); run with -update when intended:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestPolicyMatchesWhatIsInlined(t *testing.T) {
+	for name, p := range samples() {
+		w := get(t, p, View{})
+		csp, body := w.Header().Get("Content-Security-Policy"), w.Body.String()
+		styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(body, -1)
+		if len(styles) != 1 || !strings.Contains(csp, "style-src "+cspHash(styles[0][1])+";") {
+			t.Errorf("%s: the policy does not allow the page's style: %s", name, csp)
+		}
+		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
+		switch {
+		case name != "submit":
+			if strings.Contains(body, "<script") || strings.Contains(csp, "script-src") {
+				t.Errorf("%s: a page that needs no script has or allows one", name)
+			}
+		case len(scripts) != 1 || !strings.Contains(csp, "script-src "+cspHash(scripts[0][1])+";"):
+			t.Errorf("%s: the policy does not allow the page's script: %s", name, csp)
+		}
+		if hasForm := strings.Contains(body, "<form"); hasForm == strings.Contains(csp, "form-action") {
+			t.Errorf("%s: form-action must be there exactly without a form: %s", name, csp)
+		}
+		for _, bad := range []string{"unsafe", "style=", "onclick", "onload", "src=", "href="} {
+			if strings.Contains(body+csp, bad) {
+				t.Errorf("%s: contains %q", name, bad)
+			}
+		}
+		for header, want := range map[string]string{"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+			if got := w.Header().Get(header); got != want {
+				t.Errorf("%s: %s = %q, want %q", name, header, got, want)
+			}
+		}
+	}
+}
+
+func TestFrameAncestors(t *testing.T) {
+	for _, tc := range []struct {
+		name, given, want string
+		page              page
+	}{
+		{"an error may appear in any https frame", "", "https:", Error{}},
+		{"the info page is never framed", "", "'none'", Info{}},
+		{"the caller's list counts", "https: http://*.localhost:*", "https: http://*.localhost:*", Error{}},
+		{"the caller can forbid", "'none'", "'none'", Error{}},
+		{"extra space is no matter", "  https://a.example   https://b.example ", "https://a.example https://b.example", Error{}},
+		{"a source cannot end the directive", "https://a.example;script-src * https://c.example", "'none'", Error{}},
+		{"a list cannot start another policy", "https://a.example, default-src *", "'none'", Error{}},
+		{"a line break does not split the header", "https://a.example\r\nX-Evil: 1", "'none'", Error{}},
+		{"only space means nobody", " ", "'none'", Error{}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := get(t, tc.page, View{FrameAncestors: tc.given})
+			csp := w.Header().Get("Content-Security-Policy")
+			if _, got, _ := strings.Cut(csp, "frame-ancestors "); got != tc.want {
+				t.Errorf("frame-ancestors = %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestHostileText(t *testing.T) {
+	const evil = `</title></style></script><script>alert(1)</script><img src=x onerror=alert(1)>"'` + "`{{.}}"
+	for name, p := range map[string]page{
+		"error":  Error{Code: evil, Status: 400, Reference: evil, Activity: evil, Integration: evil, Missing: []string{evil}, Details: []string{evil}},
+		"open":   OpenInNewWindow{Title: evil, Description: evil, Action: "/open?" + evil[:8], TokenField: evil, Token: evil},
+		"submit": AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
+		"info":   Info{Activity: evil},
+	} {
+		body := get(t, p, View{Lang: evil}).Body.String()
+		want := 0
+		if name == "submit" {
+			want = 1
+		}
+		if got := strings.Count(body, "<script"); got != want {
+			t.Errorf("%s: %d script elements, want %d:\n%s", name, got, want, body)
+		}
+		if strings.Contains(body, "<img") || strings.Count(body, "</title>") != 1 || strings.Count(body, "</style>") != 1 {
+			t.Errorf("%s: text became markup:\n%s", name, body)
+		}
+		if !strings.Contains(body, `<html lang="en">`) {
+			t.Errorf("%s: unexpected language", name)
+		}
+	}
+}
+
+func TestHiddenValuesArriveUnchanged(t *testing.T) {
+	value := "a \"b\" <c> & 'd' é +%2B\u2028"
+	body := get(t, AutoSubmit{Action: "/x", Fields: []Field{{"v", value}}}, View{}).Body.String()
+	m := regexp.MustCompile(`name="v" value="([^"]*)"`).FindStringSubmatch(body)
+	if m == nil {
+		t.Fatalf("no field in:\n%s", body)
+	}
+	got := strings.NewReplacer("&#34;", `"`, "&lt;", "<", "&gt;", ">", "&#39;", "'", "&#43;", "+", "&amp;", "&").Replace(m[1])
+	if got != value {
+		t.Errorf("value = %q, want %q", got, value)
+	}
+}
+
+func TestActionsThatRunSomethingAreRefused(t *testing.T) {
+	for _, action := range []string{"", "javascript:alert(1)", "data:text/html,x", "//evil.example/x", "relative", "https://", "https:x", "ftp://a.example/", "https://a b/", "/\x00"} {
+		for name, p := range map[string]page{
+			"submit": AutoSubmit{Action: action},
+			"open":   OpenInNewWindow{Action: action, TokenField: "t", Token: "s3cret"},
+		} {
+			w := httptest.NewRecorder()
+			err := p.Write(w, View{})
+			if err == nil {
+				t.Errorf("%s: action %q accepted", name, action)
+			} else if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%s: error tells the token", name)
+			}
+			if w.Body.Len() != 0 {
+				t.Errorf("%s: action %q: something was written", name, action)
+			}
+		}
+	}
+	if err := (OpenInNewWindow{Action: "/x"}).Write(httptest.NewRecorder(), View{}); err == nil {
+		t.Error("a page without a token was accepted")
+	}
+}
+
+func TestEveryPageHasAHeading(t *testing.T) {
+	for name, p := range map[string]page{"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{},
+		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"}} {
+		body := get(t, p, View{}).Body.String()
+		if strings.Count(body, "<h1>") != 1 || strings.Contains(body, "<h1></h1>") || strings.Contains(body, "<title></title>") {
+			t.Errorf("%s: no heading or title in:\n%s", name, body)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for given, want := range map[int]int{403: 403, 503: 503, 0: 500, 200: 500, 302: 500, 999: 500} {
+		if got := get(t, Error{Code: "Replayed", Status: given}, View{}).Code; got != want {
+			t.Errorf("status %d: answered %d, want %d", given, got, want)
+		}
+	}
+}
+
+func TestLanguagesAgree(t *testing.T) {
+	en := catalogs["en"]
+	for _, lang := range Languages() {
+		c := catalogs[lang]
+		for name, pair := range map[string][2][]string{
+			"ui":       {slices.Sorted(maps.Keys(en.UI)), slices.Sorted(maps.Keys(c.UI))},
+			"advice":   {slices.Sorted(maps.Keys(en.Advice)), slices.Sorted(maps.Keys(c.Advice))},
+			"fields":   {slices.Sorted(maps.Keys(en.Fields)), slices.Sorted(maps.Keys(c.Fields))},
+			"fallback": {slices.Sorted(maps.Keys(en.Fallback)), slices.Sorted(maps.Keys(c.Fallback))},
+			"reasons":  {slices.Sorted(maps.Keys(en.Reasons)), slices.Sorted(maps.Keys(c.Reasons))},
+		} {
+			if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
+				t.Errorf("%s %s (-en +%s):\n%s", lang, name, lang, diff)
+			}
+		}
+		for key, text := range c.UI {
+			if text == "" {
+				t.Errorf("%s: ui %s is empty", lang, key)
+			}
+		}
+		for key, f := range c.Fields {
+			if f.Label == "" || f.Setting == "" {
+				t.Errorf("%s: field %s is incomplete", lang, key)
+			}
+		}
+		reasons := maps.Clone(c.Reasons)
+		maps.Copy(reasons, c.Fallback)
+		for code, r := range reasons {
+			other, ok := en.Reasons[code]
+			if !ok {
+				other = en.Fallback[code]
+			}
+			if r.Happened == "" || c.Advice[r.Learner] == "" {
+				t.Errorf("%s: %s does not say what happened or what to do", lang, code)
+			}
+			if (r.Audience == "") != (r.Administrator == "") || !slices.Contains([]string{"", "otherParty", "academy"}, r.Audience) {
+				t.Errorf("%s: %s: audience %q does not fit its text", lang, code, r.Audience)
+			}
+			if r.Learner == "tell" && r.Administrator == "" {
+				t.Errorf("%s: %s sends the learner to an administrator without a text for them", lang, code)
+			}
+			if r.Audience != other.Audience || r.Learner != other.Learner || (r.Title == "") != (other.Title == "") {
+				t.Errorf("%s: %s differs from English in more than words", lang, code)
+			}
+			if lang != "en" && r.Happened == other.Happened {
+				t.Errorf("%s: %s is not translated", lang, code)
+			}
+		}
+	}
+}
+
+func TestCovers(t *testing.T) {
+	for _, lang := range Languages() {
+		if !Covers(lang, "SignatureInvalid") || Covers(lang, "NoSuchCode") || Covers(lang, "") {
+			t.Errorf("%s: Covers is wrong", lang)
+		}
+	}
+	if Covers("de", "SignatureInvalid") {
+		t.Error("a language that does not exist covers a code")
+	}
+}
+
+func TestChooseLanguage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		accept string
+		hints  []string
+		want   string
+	}{
+		"nothing known":                   {"", nil, "en"},
+		"the header":                      {"nl", nil, "nl"},
+		"a region":                        {"nl-BE, en;q=0.8", nil, "nl"},
+		"weights":                         {"nl;q=0.2, en-GB;q=0.9", nil, "en"},
+		"spaces around weights":           {"en ; q = 0.1 , NL ; q = 0.2", nil, "nl"},
+		"a language we lack is skipped":   {"de, fr;q=0.9, nl;q=0.1", nil, "nl"},
+		"only languages we lack":          {"de, fr", nil, "en"},
+		"refused by weight zero":          {"nl;q=0", nil, "en"},
+		"anything":                        {"*", nil, "en"},
+		"anything after a known one":      {"nl, *;q=0.5", nil, "nl"},
+		"a longer word is not a language": {"nlx", nil, "en"},
+		"a broken weight is skipped":      {"nl;q=x, en", nil, "en"},
+		"not a number":                    {"nl;q=NaN, en;q=0.1", nil, "en"},
+		"a hint wins":                     {"en", []string{"nl_NL"}, "nl"},
+		"a hint we lack does not":         {"nl", []string{"", "de-DE"}, "nl"},
+		"the first known hint":            {"en", []string{"de", "nl", "en"}, "nl"},
+	} {
+		if got := ChooseLanguage(tc.accept, tc.hints...); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for minutes, want := range map[int]string{-1: "", 0: "", 1: "1 minute", 45: "45 minutes", 60: "1 hour", 61: "1 hour 1 minute", 150: "2 hours 30 minutes"} {
+		if got := catalogs["en"].duration(minutes); got != want {
+			t.Errorf("%d: %q, want %q", minutes, got, want)
+		}
+	}
+	if got := catalogs["nl"].duration(150); got != "2 uur 30 minuten" {
+		t.Errorf("nl: %q", got)
+	}
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestAllowsPlatform(t *testing.T) {
+	tests := map[string]struct {
+		wanted, carried map[string]string
+		want            bool
+	}{
+		"no selector allows a platform without labels": {nil, nil, true},
+		"no selector allows every platform":            {nil, map[string]string{"a": "1"}, true},
+		"an empty selector allows every platform":      {map[string]string{}, map[string]string{"a": "1"}, true},
+		"the label is there":                           {map[string]string{"a": "1"}, map[string]string{"a": "1"}, true},
+		"the label is there among others":              {map[string]string{"a": "1"}, map[string]string{"a": "1", "b": "2"}, true},
+		"all labels are there":                         {map[string]string{"a": "1", "b": "2"}, map[string]string{"a": "1", "b": "2"}, true},
+		"the label has another value":                  {map[string]string{"a": "1"}, map[string]string{"a": "2"}, false},
+		"the label differs in case only":               {map[string]string{"a": "x"}, map[string]string{"a": "X"}, false},
+		"the label is missing":                         {map[string]string{"a": "1"}, nil, false},
+		"one of two labels is missing":                 {map[string]string{"a": "1", "b": "2"}, map[string]string{"a": "1"}, false},
+		"an empty value is not a missing label":        {map[string]string{"a": ""}, map[string]string{"b": ""}, false},
+		"an empty value is matched by an empty value":  {map[string]string{"a": ""}, map[string]string{"a": ""}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := &Share{PlatformLabels: test.wanted}
+			if got := s.AllowsPlatform(&Platform{Labels: test.carried}); got != test.want {
+				t.Errorf("AllowsPlatform = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAcceptsDeployment(t *testing.T) {
+	listed := []Deployment{{ID: "1", Active: true}, {ID: "off"}}
+	tests := map[string]struct {
+		platform        Platform
+		id              string
+		accepted, known bool
+	}{
+		"a listed deployment":                         {Platform{Deployments: listed}, "1", true, true},
+		"a deactivated deployment is known":           {Platform{Deployments: listed}, "off", false, true},
+		"an unlisted deployment":                      {Platform{Deployments: listed}, "2", false, false},
+		"an id that differs in case":                  {Platform{Deployments: listed}, "OFF", false, false},
+		"an id that starts like a listed one":         {Platform{Deployments: listed}, "10", false, false},
+		"no id":                                       {Platform{Deployments: listed}, "", false, false},
+		"any deployment":                              {Platform{AnyDeployment: true}, "whatever", true, true},
+		"neither a list nor any: nothing is accepted": {Platform{}, "1", false, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			accepted, known := test.platform.AcceptsDeployment(test.id)
+			if accepted != test.accepted || known != test.known {
+				t.Errorf("AcceptsDeployment(%q) = %v, %v; want %v, %v", test.id, accepted, known, test.accepted, test.known)
+			}
+		})
+	}
+}
+
+func TestIndexFindsEverythingByItsName(t *testing.T) {
+	table := sampleTable()
+	x := NewIndex("hash", table)
+	if x.Hash != "hash" || x.Academy.URL != table.Academy.URL {
+		t.Errorf("hash %q, academy %q", x.Hash, x.Academy.URL)
+	}
+	for i := range table.Activities {
+		if name := table.Activities[i].Name; x.Activity(name) != &table.Activities[i] {
+			t.Errorf("activity %s is not found", name)
+		}
+		if key := table.Credentials[i].ConsumerKey; x.Credential(key) != &table.Credentials[i] {
+			t.Errorf("credential %s is not found", key)
+		}
+	}
+	if x.Platform("moodle") != &table.Platforms[0] || x.Tool("simulation-lab") != &table.Tools[0] {
+		t.Error("platform or tool is not found")
+	}
+	if x.Platform("x") != nil || x.Tool("x") != nil || x.Activity("x") != nil || x.Credential("x") != nil {
+		t.Error("something was found that is not there")
+	}
+	// The kinds do not mix.
+	if x.Platform("simulation-lab") != nil || x.Tool("moodle") != nil || x.Credential("course-00") != nil {
+		t.Error("something was found under the name of another kind")
+	}
+	visited := map[string]int{}
+	x.Platforms(func(p *Platform) { visited[p.Name]++ })
+	if len(visited) != len(table.Platforms) || visited["moodle"] != 1 || visited["future-partner"] != 1 {
+		t.Errorf("visited %v", visited)
+	}
+}
+
+func TestClientSecrets(t *testing.T) {
+	one, two := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	x := NewIndex("", &Table{AcademyKeys: AcademyKeys{Clients: []Client{{"app", one}, {"other", two}, {"empty", nil}}}})
+	tests := map[string]struct {
+		client string
+		secret []byte
+		want   bool
+	}{
+		"its own secret":               {"app", one, true},
+		"the second client's secret":   {"other", two, true},
+		"the secret of another client": {"app", two, false},
+		"an unknown client":            {"nobody", one, false},
+		"no client":                    {"", one, false},
+		"no secret":                    {"app", nil, false},
+		"the start of the secret":      {"app", one[:31], false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := x.Client(test.client, test.secret); got != test.want {
+				t.Errorf("Client = %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+// Other systems store these addresses: they never change.
+func TestAddressesHandedOut(t *testing.T) {
+	const academy = "https://lti.acme.example"
+	tests := map[string]struct{ got, want string }{
+		"login initiation of a platform": {PlatformLoginURL(academy, "moodle"), "/platforms/moodle/login"},
+		"redirect URI of a platform":     {PlatformLaunchURL(academy, "moodle"), "/platforms/moodle/launch"},
+		"keys for a platform":            {PlatformJWKSURL(academy, "moodle"), "/platforms/moodle/jwks.json"},
+		"authentication for a tool":      {ToolAuthenticationURL(academy, "lab"), "/tools/lab/authorize"},
+		"tokens for a tool":              {ToolTokenURL(academy, "lab"), "/tools/lab/token"},
+		"keys for a tool":                {ToolJWKSURL(academy, "lab"), "/tools/lab/jwks.json"},
+		"resource URL of an activity":    {ActivityResourceURL(academy, "height"), "/activities/height"},
+		"launch URL of an activity":      {ActivityLaunchURL(academy, "height"), "/activities/height/launch"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if path, ok := strings.CutPrefix(test.got, academy); !ok || path != test.want {
+				t.Errorf("address is %s, want %s%s", test.got, academy, test.want)
+			}
+		})
+	}
+}

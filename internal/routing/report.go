@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import "time"
+
+// PathControlTable is where the handler's control port reports the table it serves.
+const PathControlTable = "/v1/table"
+
+// Report is what a launch handler says on its control port about the table it serves.
+type Report struct {
+	// Hash is the identity of the served table; empty before the first.
+	Hash string `json:"hash"`
+	// LoadedAt is when it was loaded.
+	LoadedAt time.Time `json:"loadedAt,omitzero"`
+	// RejectedHash and RejectedReason describe the newest set that was refused, if that is newer than the served one.
+	RejectedHash   string `json:"rejectedHash,omitempty"`
+	RejectedReason string `json:"rejectedReason,omitempty"`
+	// FormatMajors are the format versions that this handler can read.
+	FormatMajors []int `json:"formatMajors"`
+}
