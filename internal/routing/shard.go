@@ -212,7 +212,7 @@ func (m *Manifest) computeHash() string {
 		fmt.Fprintf(h, "r %s\n", s)
 	}
 	for _, s := range m.Keys {
-		fmt.Fprintf(h, "r %s\n", s)
+		fmt.Fprintf(h, "k %s\n", s)
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -174,27 +174,27 @@ func TestWhatIsNotACompleteTableIsRefused(t *testing.T) {
 		},
 		"a shard with the right hash is not compressed": {
 			func(_ *testing.T, m *Manifest, contents map[string][]byte) {
-				m.Keys[0] = put(contents, []byte(`{"keyShard":0}`))
+				m.Keys[1] = put(contents, []byte(`{"keyShard":1}`))
 			}, ErrCorrupt,
 		},
 		"a shard with the right hash ends in the middle of its compressed data": {
 			func(t *testing.T, m *Manifest, contents map[string][]byte) {
-				packed := compress(t, []byte(`{"keyShard":0}`))
-				m.Keys[0] = put(contents, packed[:len(packed)-9])
+				packed := compress(t, []byte(`{"keyShard":1}`))
+				m.Keys[1] = put(contents, packed[:len(packed)-9])
 			}, ErrCorrupt,
 		},
 		"a shard with the right hash is not JSON": {
 			func(t *testing.T, m *Manifest, contents map[string][]byte) {
-				m.Keys[0] = put(contents, compress(t, []byte(`{"keyShard":`)))
+				m.Keys[1] = put(contents, compress(t, []byte(`{"keyShard":`)))
 			}, ErrCorrupt,
 		},
 		"a shard unpacks to more than any shard holds": {
 			func(t *testing.T, m *Manifest, contents map[string][]byte) {
-				bomb := compress(t, append([]byte(`{"keyShard":0}`), bytes.Repeat([]byte(" "), maxPlainBytes)...))
+				bomb := compress(t, append([]byte(`{"keyShard":1}`), bytes.Repeat([]byte(" "), maxPlainBytes)...))
 				if len(bomb) > MaxShardBytes {
 					t.Fatalf("the bomb has %d bytes and would be noticed by its size", len(bomb))
 				}
-				m.Keys[0] = put(contents, bomb)
+				m.Keys[1] = put(contents, bomb)
 			}, ErrCorrupt,
 		},
 		"no shard holds the academy": {
@@ -393,6 +393,7 @@ func TestErrorsNeverQuoteAShard(t *testing.T) {
 		"a secret cut off":                  `{"academyKeys":{"control":{"privateKeyPEM":"` + canary,
 		"a secret that is a number":         `{"academyKeys":{"control":{"privateKeyPEM":71509423}}}`,
 		"a list in place of the credential": `{"credentials":["` + canary + `"]}`,
+		"a number of the wrong kind":        `{"keyShard":71509423.5}`,
 		"text after the end":                `{"keyShard":0}` + canary,
 	}
 	for name, plain := range contents {
