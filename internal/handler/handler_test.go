@@ -677,10 +677,14 @@ func TestRefusals(t *testing.T) {
 		"anonymous":                  {do: launch13(func(c jwt.MapClaims) { delete(c, "sub") }), code: lti.AnonymousLaunch},
 		"target of another site":     {do: launch13(with(claim+"target_link_uri", "https://evil.example/x")), code: lti.TargetLinkUnknown},
 		"activity that is not there": {do: launch13(with(claim+"target_link_uri", academyURL+"/activities/nothing")), code: lti.ActivityUnknown},
-		"activity that is not shared": {do: launch13(with(claim+"target_link_uri", academyURL+"/activities/private")),
-			code: lti.NotShared},
-		"activity not for this platform": {do: func(b *browser) answer { x, _ := b.launch13("ladder", nil); return x },
-			change: func(t *routing.Table) { t.Platforms[0].Labels = nil }, code: lti.NotShared},
+		"activity that is not shared": {
+			do:   launch13(with(claim+"target_link_uri", academyURL+"/activities/private")),
+			code: lti.NotShared,
+		},
+		"activity not for this platform": {
+			do:     func(b *browser) answer { x, _ := b.launch13("ladder", nil); return x },
+			change: func(t *routing.Table) { t.Platforms[0].Labels = nil }, code: lti.NotShared,
+		},
 		"unknown person without e-mail": {do: launch13(func(c jwt.MapClaims) { delete(c, "email") }), code: lti.MissingUserData},
 		"unknown consumer key": {do: func(b *browser) answer {
 			return b.launch12("height", b.form12("height", "nobody", sharedSecret, nil))
@@ -697,8 +701,10 @@ func TestRefusals(t *testing.T) {
 		}, change: func(t *routing.Table) { t.Activities[1].Share = nil }, code: lti.NotShared},
 		"deactivated academy, login":  {do: login(nil), change: func(t *routing.Table) { t.Academy.Active = false }, code: lti.AcademyDeactivated},
 		"deactivated platform, login": {do: login(nil), change: func(t *routing.Table) { t.Platforms[0].Active = false }, code: lti.PlatformDeactivated},
-		"deactivated deployment": {do: login(nil), change: func(t *routing.Table) { t.Platforms[0].Deployments[0].Active = false },
-			code: lti.DeploymentDeactivated},
+		"deactivated deployment": {
+			do: login(nil), change: func(t *routing.Table) { t.Platforms[0].Deployments[0].Active = false },
+			code: lti.DeploymentDeactivated,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAcademy(t)

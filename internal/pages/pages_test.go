@@ -34,15 +34,21 @@ func get(t *testing.T, p page, v View) *httptest.ResponseRecorder {
 
 func samples() map[string]page {
 	return map[string]page{
-		"error-missing": Error{Code: "MissingUserData", Status: 403, Reference: "7F3K-2Q", Activity: "Working safely at height",
-			Integration: "Moodle at Example University", Missing: []string{"email", "family_name", "custom"}},
+		"error-missing": Error{
+			Code: "MissingUserData", Status: 403, Reference: "7F3K-2Q", Activity: "Working safely at height",
+			Integration: "Moodle at Example University", Missing: []string{"email", "family_name", "custom"},
+		},
 		"error-replayed": Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
 		"error-details":  Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
 		"error-unknown":  Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
-		"open": OpenInNewWindow{Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
-			Action: "https://lti.acme.example/open", TokenField: "token", Token: "t0k3n"},
-		"submit": AutoSubmit{Action: "https://moodle.example.edu/mod/lti/auth.php?a=1&b=2",
-			Fields: []Field{{"iss", "https://lti.acme.example"}, {"submit", `"quoted" & <tagged>`}}},
+		"open": OpenInNewWindow{
+			Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
+			Action: "https://lti.acme.example/open", TokenField: "token", Token: "t0k3n",
+		},
+		"submit": AutoSubmit{
+			Action: "https://moodle.example.edu/mod/lti/auth.php?a=1&b=2",
+			Fields: []Field{{"iss", "https://lti.acme.example"}, {"submit", `"quoted" & <tagged>`}},
+		},
 		"info": Info{Activity: "Working safely at height"},
 	}
 }
@@ -196,8 +202,10 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 }
 
 func TestEveryPageHasAHeading(t *testing.T) {
-	for name, p := range map[string]page{"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{},
-		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"}} {
+	for name, p := range map[string]page{
+		"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{},
+		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"},
+	} {
 		body := get(t, p, View{}).Body.String()
 		if strings.Count(body, "<h1>") != 1 || strings.Contains(body, "<h1></h1>") || strings.Contains(body, "<title></title>") {
 			t.Errorf("%s: no heading or title in:\n%s", name, body)

@@ -245,14 +245,26 @@ func (l NewLaunch) Validate() error {
 		}
 	}
 	texts := []struct{ name, value string }{
-		{"nonce scope", l.Nonce.Scope}, {"launch ID", l.ID}, {"activity", l.Activity},
-		{"platform", l.Platform}, {"version", l.Version}, {"realm", l.Realm},
-		{"LTI user ID", l.LTIUserID}, {"role", l.Role}, {"context ID", l.ContextID},
-		{"context title", l.ContextTitle}, {"resource link ID", l.ResourceLinkID},
-		{"resource link title", l.ResourceLinkTitle}, {"deployment ID", l.DeploymentID},
-		{"issuer", l.Issuer}, {"client ID", l.ClientID}, {"consumer key", l.ConsumerKey},
-		{"candidate subject", l.CandidateSubject}, {"given name", l.Profile.GivenName},
-		{"family name", l.Profile.FamilyName}, {"email", l.Profile.Email},
+		{"nonce scope", l.Nonce.Scope},
+		{"launch ID", l.ID},
+		{"activity", l.Activity},
+		{"platform", l.Platform},
+		{"version", l.Version},
+		{"realm", l.Realm},
+		{"LTI user ID", l.LTIUserID},
+		{"role", l.Role},
+		{"context ID", l.ContextID},
+		{"context title", l.ContextTitle},
+		{"resource link ID", l.ResourceLinkID},
+		{"resource link title", l.ResourceLinkTitle},
+		{"deployment ID", l.DeploymentID},
+		{"issuer", l.Issuer},
+		{"client ID", l.ClientID},
+		{"consumer key", l.ConsumerKey},
+		{"candidate subject", l.CandidateSubject},
+		{"given name", l.Profile.GivenName},
+		{"family name", l.Profile.FamilyName},
+		{"email", l.Profile.Email},
 	}
 	for _, r := range l.Roles {
 		texts = append(texts, struct{ name, value string }{"roles", r})

@@ -65,7 +65,7 @@ func (v *visit) stillOpen(l *store.Launch) (*routing.Activity, error) {
 		}
 		v.about.Platform, v.about.PlatformTitle = v.platform.Name, v.platform.Title
 	}
-	return activity, v.Snapshot.open(activity, v.platform)
+	return activity, v.mayOpen(activity, v.platform)
 }
 
 // LaunchClaims are what the academy's back end gets for a launch code.

@@ -114,8 +114,8 @@ func (s *Snapshot) activityOf(m *launch.Message, platform *routing.Platform) (*r
 	return activity, nil
 }
 
-// open tells whether the activity may be opened now, by this platform if there is one.
-func (s *Snapshot) open(activity *routing.Activity, platform *routing.Platform) error {
+// mayOpen tells whether the activity may be opened now, by this platform if there is one.
+func (s *Snapshot) mayOpen(activity *routing.Activity, platform *routing.Platform) error {
 	if !s.Academy.Active {
 		return lti.Refuse(lti.AcademyDeactivated, "")
 	}

@@ -191,7 +191,7 @@ func loginCookieName(nonce string) string { return loginCookiePrefix + nonce[:mi
 // loginCookie comes back when the platform posts the ID token, from another site and perhaps in a frame: SameSite=None,
 // and Partitioned where third-party cookies are blocked (CHIPS).
 func loginCookie(name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // SameSite=None is the purpose: the answer comes from another site
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true,
 	}
@@ -281,7 +281,7 @@ func realm12(m *launch.Message) string { return "lti12:" + m.Platform.GUID }
 // accept records a verified launch, which spends its nonce, and sends the person on.
 func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activity *routing.Activity, m *launch.Message, realm string) error {
 	v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
-	if err := v.Snapshot.open(activity, v.platform); err != nil {
+	if err := v.mayOpen(activity, v.platform); err != nil {
 		return err
 	}
 	top, _ := web.TopLevel(r)

@@ -36,7 +36,7 @@ func (w *Responder) panicked(recorder *statusRecorder, r *http.Request, p any) {
 	err := fmt.Errorf("panic: %v", p)
 	if recorder.status != 0 {
 		// The answer has begun; only the log can still tell.
-		w.record(r, &About{}, err)
+		_ = w.record(r, &About{}, err)
 		return
 	}
 	w.Refuse(recorder, r, &About{}, lti.Refuse(lti.InternalError, "").Because(err))

@@ -123,8 +123,11 @@ func formRequest(t testing.TB, rawQuery string, changes map[string]string, more 
 	t.Helper()
 	var params lti.Params
 	base := lti.Params{
-		{Name: "lti_message_type", Value: "basic-lti-launch-request"}, {Name: "lti_version", Value: "LTI-1p0"},
-		{Name: "resource_link_id", Value: "link-1"}, {Name: "user_id", Value: "user-4"}, {Name: "roles", Value: "Learner"},
+		{Name: "lti_message_type", Value: "basic-lti-launch-request"},
+		{Name: "lti_version", Value: "LTI-1p0"},
+		{Name: "resource_link_id", Value: "link-1"},
+		{Name: "user_id", Value: "user-4"},
+		{Name: "roles", Value: "Learner"},
 	}
 	for name, value := range changes {
 		if base.Count(name) == 0 {

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -318,12 +319,13 @@ func TestAnUnknownDeploymentIsNamedOnlyWhenThePlatformSaidIt(t *testing.T) {
 	v := verifier(t)
 	changes := map[string]any{claimDeployment: "9"}
 	_, err := v.VerifyIDToken(t.Context(), registration(), platformKeys(), idToken(t, changes), login())
-	if r, ok := err.(*lti.Refusal); !ok || r.Value != "9" {
+	var r *lti.Refusal
+	if !errors.As(err, &r) || r.Value != "9" {
 		t.Errorf("%#v", err)
 	}
 	forged := sign(t, jwt.SigningMethodRS256, privateKeys()[1], nil, claimSet(changes))
 	_, err = v.VerifyIDToken(t.Context(), registration(), platformKeys(), forged, login())
-	if r, ok := err.(*lti.Refusal); !ok || r.Value != "" || r.Code != lti.SignatureInvalid {
+	if !errors.As(err, &r) || r.Value != "" || r.Code != lti.SignatureInvalid {
 		t.Errorf("%#v", err)
 	}
 }
@@ -570,8 +572,10 @@ func TestAShortKeyIsNamedAsSuch(t *testing.T) {
 	}
 }
 
-var _ Keys = (*jwks.Remote)(nil)
-var _ Keys = (*jwks.Inline)(nil)
+var (
+	_ Keys = (*jwks.Remote)(nil)
+	_ Keys = (*jwks.Inline)(nil)
+)
 
 // Whatever the claims are, verifying neither panics nor accepts a message that
 // lacks what its users rely on.

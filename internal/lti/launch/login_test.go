@@ -48,8 +48,11 @@ func TestARealMoodleLoginIsUnderstood(t *testing.T) {
 func TestLogin(t *testing.T) {
 	good := func() lti.Params {
 		return lti.Params{
-			{Name: "iss", Value: "https://lms.example"}, {Name: "login_hint", Value: "4"}, {Name: "target_link_uri", Value: targetLink},
-			{Name: "lti_deployment_id", Value: "1"}, {Name: "client_id", Value: "client-1"},
+			{Name: "iss", Value: "https://lms.example"},
+			{Name: "login_hint", Value: "4"},
+			{Name: "target_link_uri", Value: targetLink},
+			{Name: "lti_deployment_id", Value: "1"},
+			{Name: "client_id", Value: "client-1"},
 		}
 	}
 	change := func(name, value string) lti.Params {

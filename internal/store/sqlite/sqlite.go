@@ -304,18 +304,24 @@ func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.D
 		text   string
 		before time.Time
 	}{
-		{&p.Nonces, `
+		{
+			&p.Nonces, `
 			DELETE FROM nonces WHERE (scope, nonce_hash) IN (
 				SELECT scope, nonce_hash FROM nonces WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)`,
-			now},
-		{&p.Tickets, `
+			now,
+		},
+		{
+			&p.Tickets, `
 			DELETE FROM tickets WHERE token_hash IN (
 				SELECT token_hash FROM tickets WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)`,
-			now.Add(-store.TicketGrace)},
-		{&p.Launches, `
+			now.Add(-store.TicketGrace),
+		},
+		{
+			&p.Launches, `
 			DELETE FROM launches WHERE id IN (
 				SELECT id FROM launches WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)`,
-			now.Add(-launchRetention)},
+			now.Add(-launchRetention),
+		},
 	} {
 		for {
 			var rows int64

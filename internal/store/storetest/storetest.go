@@ -226,10 +226,18 @@ func testKnownPerson(t *testing.T, f *fixture) {
 		{"nothing", store.Profile{}, false, first.Profile},
 		{"nothing, may create", store.Profile{}, true, first.Profile},
 		{"a new family name", store.Profile{FamilyName: "Smit"}, false, store.Profile{GivenName: "Zoë", FamilyName: "Smit", Email: "zoe@example.edu"}},
-		{"new names and another email", store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "boss@example.edu"}, true,
-			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"}},
-		{"another email only", store.Profile{Email: "boss@example.edu"}, false,
-			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"}},
+		{
+			"new names and another email",
+			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "boss@example.edu"},
+			true,
+			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"},
+		},
+		{
+			"another email only",
+			store.Profile{Email: "boss@example.edu"},
+			false,
+			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"},
+		},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			n := launch("u1", func(n *store.NewLaunch) { n.Profile, n.MayCreateUser = step.brings, step.mayCreate })
@@ -496,7 +504,8 @@ func testPurge(t *testing.T, f *fixture) {
 	wantErr(t, err, nil)
 	wantLaunch(t, got, want)
 	got, err = s.ExchangeTicket(t.Context(), store.TicketOpen, fresh.Ticket.Hash, store.NewTicket{
-		Kind: store.TicketCode, Hash: store.HashToken(rand.Text()), ExpiresAt: now.Add(time.Minute)})
+		Kind: store.TicketCode, Hash: store.HashToken(rand.Text()), ExpiresAt: now.Add(time.Minute),
+	})
 	wantErr(t, err, nil)
 	wantLaunch(t, got, want)
 
