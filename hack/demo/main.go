@@ -51,7 +51,7 @@ func main() {
 }
 
 func (f *flags) run(ctx context.Context) error {
-	d := &demo{assets: f.Assets, check: f.Check, out: os.Stdout}
+	d := &demo{assets: f.Assets, checking: f.Check, out: os.Stdout}
 	if !f.Check {
 		return d.run(ctx, d.present)
 	}
@@ -78,9 +78,9 @@ func (f *flags) run(ctx context.Context) error {
 
 // demo is everything that runs, and where.
 type demo struct {
-	assets string // folder of the control plane's programs
-	check  bool
-	out    io.Writer
+	assets   string // folder of the control plane's programs
+	checking bool
+	out      io.Writer
 
 	root   string // of the repository
 	dir    string // for everything temporary, removed at the end
@@ -117,7 +117,7 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 		err = use(ctx)
 	}
 	switch cause := context.Cause(ctx); {
-	case parent.Err() != nil && !d.check:
+	case parent.Err() != nil && !d.checking:
 		return nil // Ctrl-C is how the demo ends
 	case parent.Err() != nil:
 		return errors.New("interrupted")
@@ -148,7 +148,7 @@ func (d *demo) prepare() (err error) {
 	if _, err := os.Stat(d.peer("node_modules")); err != nil {
 		return errors.New("hack/peers/node_modules is missing: run \"npm --prefix hack/peers ci\"")
 	}
-	if d.check {
+	if d.checking {
 		browser := os.Getenv("CHROMIUM")
 		if browser == "" {
 			browser = "/usr/bin/chromium"
@@ -164,7 +164,7 @@ func (d *demo) prepare() (err error) {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}
 	d.logDir = filepath.Join(d.dir, "logs")
-	if d.check {
+	if d.checking {
 		artifacts := d.artifacts()
 		if err := os.RemoveAll(artifacts); err != nil {
 			return fmt.Errorf("remove the former artifacts: %w", err)
@@ -237,7 +237,7 @@ func (d *demo) configDir() string { return filepath.Join(d.dir, "config") }
 
 // handlers are those that run all the time: one, and for the checks a second on the same store.
 func (d *demo) handlers() []handlerPorts {
-	if d.check {
+	if d.checking {
 		return []handlerPorts{firstHandler, secondHandler}
 	}
 	return []handlerPorts{firstHandler}
@@ -346,7 +346,7 @@ func (d *demo) portsFree() error {
 		{platformPort, "the platform"}, {academyPort, "the academy"},
 	}
 	handlers := d.handlers()
-	if d.check {
+	if d.checking {
 		handlers = append(handlers, spareHandler)
 	}
 	for _, h := range handlers {

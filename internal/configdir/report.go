@@ -104,6 +104,7 @@ func (w *Watcher) reject(ctx context.Context, hash string, err error) {
 	case serving == "" && (code == CodeMissing || code == CodeIncomplete):
 		w.log.InfoContext(ctx, "waiting for the first routing table", "code", code)
 	default:
+		w.rejected(code)
 		w.log.WarnContext(ctx, "routing table refused", "code", code, "reason", messages[code], "rejected", hash,
 			"serving", serving)
 	}

@@ -46,6 +46,8 @@ type Options struct {
 	Interval time.Duration
 	// Now is the clock of Report.LoadedAt. Left out: time.Now.
 	Now func() time.Time
+	// Rejected is told about each configuration that is refused, once; for metrics. Optional.
+	Rejected func(ErrorCode)
 }
 
 // Watcher serves the newest good table of a directory. Its methods may be called from any goroutine.
@@ -54,6 +56,7 @@ type Watcher struct {
 	log      *slog.Logger
 	interval time.Duration
 	now      func() time.Time
+	rejected func(ErrorCode)
 
 	current atomic.Pointer[routing.Index]
 
@@ -64,7 +67,7 @@ type Watcher struct {
 
 // New makes a watcher; Run starts it.
 func New(o Options) *Watcher {
-	w := &Watcher{dir: o.Dir, log: o.Logger, interval: o.Interval, now: o.Now}
+	w := &Watcher{dir: o.Dir, log: o.Logger, interval: o.Interval, now: o.Now, rejected: o.Rejected}
 	if w.log == nil {
 		w.log = slog.Default()
 	}
@@ -73,6 +76,9 @@ func New(o Options) *Watcher {
 	}
 	if w.now == nil {
 		w.now = time.Now
+	}
+	if w.rejected == nil {
+		w.rejected = func(ErrorCode) {}
 	}
 	w.report.ReadableFormats = ReadableFormats()
 	return w

@@ -77,7 +77,10 @@ func New(o Options) (*Handler, error) {
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch})
-	h.config = configdir.New(configdir.Options{Dir: o.ConfigDir, Logger: o.Log, Now: o.Now})
+	h.config = configdir.New(configdir.Options{
+		Dir: o.ConfigDir, Logger: o.Log, Now: o.Now,
+		Rejected: func(code configdir.ErrorCode) { h.metrics.ConfigRejected(string(code)) },
+	})
 	h.config.OnChange(h.use)
 	return h, nil
 }

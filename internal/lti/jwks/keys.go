@@ -1,4 +1,4 @@
-// Package jwks reads, caches and publishes JSON Web Key Sets (RFC 7517).
+// Package jwks reads and caches the JSON Web Key Sets of other parties (RFC 7517).
 package jwks
 
 import (
@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -187,37 +186,4 @@ func (j jsonKey) ec() (*ecdsa.PublicKey, bool) {
 func decode(s string) ([]byte, bool) {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "="))
 	return b, err == nil && len(b) > 0
-}
-
-// Thumbprint returns the SHA-256 thumbprint of an RSA public key (RFC 7638), 43
-// characters. It is the kid of our own keys: it follows from the key, so that
-// every replica and every restart publishes the same name for it.
-func Thumbprint(key *rsa.PublicKey) string {
-	// Section 3.2: the required members in lexicographic order, no white space.
-	// Neither value needs JSON escapes.
-	n, e := numbers(key)
-	sum := sha256.Sum256([]byte(`{"e":"` + e + `","kty":"RSA","n":"` + n + `"}`))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-func numbers(key *rsa.PublicKey) (n, e string) {
-	return base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
-		base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes())
-}
-
-// Public returns the key set to publish for our own signing keys, in the order
-// given: every key with its thumbprint as kid, alg RS256 and use sig. A key
-// shorter than [MinRSABits] is an error, because no peer should trust it.
-func Public(keys ...*rsa.PublicKey) ([]byte, error) {
-	set := struct {
-		Keys []jsonKey `json:"keys"`
-	}{Keys: []jsonKey{}}
-	for _, k := range keys {
-		if k.N.BitLen() < MinRSABits {
-			return nil, fmt.Errorf("jwks: RSA key of %d bits, at least %d are required", k.N.BitLen(), MinRSABits)
-		}
-		n, e := numbers(k)
-		set.Keys = append(set.Keys, jsonKey{KeyType: "RSA", Use: "sig", Alg: "RS256", ID: Thumbprint(k), N: n, E: e})
-	}
-	return json.Marshal(set)
 }
