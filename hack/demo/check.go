@@ -380,7 +380,7 @@ func (c *checks) kills(ctx context.Context) {
 		for _, a := range activities() {
 			a.Spec = v1alpha1.LTIActivitySpec{
 				Title: "Before", Type: v1alpha1.ELearning,
-				Share: &v1alpha1.ActivityShare{TargetURL: v1alpha1.PeerURL(c.academy + "/courses/1"), SignIn: v1alpha1.LaunchCode},
+				Share: &v1alpha1.ActivityShare{TargetURL: v1alpha1.PeerURL(c.academy + "/courses/1"), SignIn: v1alpha1.SignInLaunchCode},
 			}
 			if err := c.cluster.client.Create(ctx, a); err != nil {
 				return "", fmt.Errorf("create activity: %w", err)

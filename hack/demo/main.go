@@ -99,10 +99,14 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 	defer cancel(nil)
 	go watchParent(ctx, func() { cancel(errors.New("the program that started the demo has ended")) })
 
+	defer func() {
+		if d.dir != "" {
+			err = errors.Join(err, os.RemoveAll(d.dir))
+		}
+	}()
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
 	d.procs = &processes{logDir: d.logDir, failed: cancel}
 	// The newest process first: peers, handlers, configsync and operator, then the API server.
 	defer func() {

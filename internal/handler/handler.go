@@ -139,23 +139,13 @@ func (h *Handler) purge(ctx context.Context) {
 func (h *Handler) Public() http.Handler {
 	mux := http.NewServeMux()
 	h.tool.Register(mux)
-	mux.HandleFunc("GET /tools/{tool}/jwks.json", h.toolJWKS)
+	mux.HandleFunc("GET /tools/{name}/jwks.json", h.tool.PublicKeys(func(s *tool.Snapshot, name string) ([]routing.JWK, bool) {
+		if t := s.Tool(name); t != nil {
+			return t.PublicKeys, true
+		}
+		return nil, false
+	}))
 	return h.web.Protect(mux)
-}
-
-// toolJWKS serves our public keys for a tool.
-func (h *Handler) toolJWKS(rw http.ResponseWriter, r *http.Request) {
-	s := h.tool.Snapshot()
-	if s == nil {
-		rw.WriteHeader(http.StatusServiceUnavailable)
-		return
-	}
-	t := s.Tool(r.PathValue("tool"))
-	if t == nil {
-		http.NotFound(rw, r)
-		return
-	}
-	web.WriteJWKS(rw, t.PublicKeys)
 }
 
 // guardedFetcher fetches key sets through a guarded client, whose exceptions come with the routing table.

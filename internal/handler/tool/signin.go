@@ -234,18 +234,28 @@ func (t *Tool) info(rw http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// jwks serves our public keys for a platform. They stay published while the platform is switched off: switching it on
-// again must not wait for the platform's cache.
-func (t *Tool) jwks(rw http.ResponseWriter, r *http.Request) {
-	s := t.snapshot.Load()
-	if s == nil {
-		web.WriteJSON(rw, http.StatusServiceUnavailable, map[string]string{"error": oauthUnavailable})
-		return
+// PublicKeys serves our public keys for the registration that the path names. They stay published while it is switched
+// off: switching it on again must not wait for the other party's cache.
+func (t *Tool) PublicKeys(find func(s *Snapshot, name string) (keys []routing.JWK, ok bool)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		s := t.snapshot.Load()
+		if s == nil {
+			web.WriteJSON(rw, http.StatusServiceUnavailable, map[string]string{"error": oauthUnavailable})
+			return
+		}
+		keys, ok := find(s, r.PathValue("name"))
+		if !ok {
+			http.NotFound(rw, r)
+			return
+		}
+		web.WriteJWKS(rw, keys)
 	}
-	p := s.Platform(r.PathValue("platform"))
-	if p == nil {
-		http.NotFound(rw, r)
-		return
+}
+
+// platformKeys finds our public keys for a platform.
+func platformKeys(s *Snapshot, name string) ([]routing.JWK, bool) {
+	if p := s.Platform(name); p != nil {
+		return p.PublicKeys, true
 	}
-	web.WriteJWKS(rw, p.PublicKeys)
+	return nil, false
 }

@@ -73,7 +73,7 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /platforms/{platform}/login", t.login)
 	mux.HandleFunc("POST /platforms/{platform}/launch", t.launch13)
 	mux.HandleFunc("GET /platforms/{platform}/launch", t.info)
-	mux.HandleFunc("GET /platforms/{platform}/jwks.json", t.jwks)
+	mux.HandleFunc("GET /platforms/{name}/jwks.json", t.PublicKeys(platformKeys))
 	mux.HandleFunc("POST /activities/{activity}/launch", t.launch12)
 	mux.HandleFunc("GET /activities/{activity}/launch", t.info)
 	mux.HandleFunc("GET /activities/{activity}", t.info)

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"pgregory.net/rapid"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in testdata")
+
+// The academy that all cases are about.
+const (
+	namespace   = "acme"
+	academyName = "default"
+)
+
+// Each testdata/<case>.in.yaml holds resources as they stand in the API server; <case>.out.yaml, what became of each
+// and what the launch handler is given.
+func TestCompileMatchesGoldenFiles(t *testing.T) {
+	forEachCase(t, func(t *testing.T, name string, in Input) {
+		got := render(t, Compile(in))
+		golden := filepath.Join("testdata", name+".out.yaml")
+		if *update {
+			if err := os.WriteFile(golden, got, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("output differs from %s (run with -update to accept, -want +got):\n%s", golden, diff)
+		}
+	})
+}
+
+func TestTheOrderOfListsDoesNotMatter(t *testing.T) {
+	forEachCase(t, func(t *testing.T, _ string, in Input) {
+		want := Compile(in)
+		rapid.Check(t, func(t *rapid.T) {
+			seed := rapid.Uint64().Draw(t, "seed")
+			shuffled := in
+			shuffled.OtherAcademies = shuffle(in.OtherAcademies, seed)
+			shuffled.Platforms = shuffle(in.Platforms, seed)
+			shuffled.Tools = shuffle(in.Tools, seed)
+			shuffled.Activities = shuffle(in.Activities, seed)
+			if diff := cmp.Diff(want, Compile(shuffled)); diff != "" {
+				t.Fatalf("another order gives another output:\n%s", diff)
+			}
+		})
+	})
+}
+
+// What the API server holds is shared with the cache: compiling must not write to it.
+func TestCompileLeavesItsInputAsItIs(t *testing.T) {
+	forEachCase(t, func(t *testing.T, name string, in Input) {
+		Compile(in)
+		if diff := cmp.Diff(readCase(t, name), in); diff != "" {
+			t.Errorf("the input changed:\n%s", diff)
+		}
+	})
+}
+
+// Status is written by the operator itself: an output that depended on it would feed back.
+func TestStatusIsNeverLookedAt(t *testing.T) {
+	forEachCase(t, func(t *testing.T, name string, in Input) {
+		want := Compile(in)
+		other := readCase(t, name)
+		conditions := []metav1.Condition{{Type: v1alpha1.ConditionAccepted, Status: metav1.ConditionFalse, Reason: "Other"}}
+		if other.Academy != nil {
+			other.Academy.SetConditions(conditions)
+		}
+		for _, p := range other.Platforms {
+			p.Status = v1alpha1.LTIPlatformStatus{Conditions: conditions, Details: &v1alpha1.PlatformDetails{Domain: "other.example"}}
+		}
+		for _, x := range other.Tools {
+			x.Status = v1alpha1.LTIToolStatus{Conditions: conditions, Details: &v1alpha1.ToolDetails{ClientID: "other"}}
+		}
+		for _, a := range other.Activities {
+			a.Status = v1alpha1.LTIActivityStatus{Conditions: conditions, LTI12: &v1alpha1.ActivityLTI12Status{CredentialsSecretName: "other"}}
+		}
+		if diff := cmp.Diff(want, Compile(other)); diff != "" {
+			t.Errorf("the output depends on status:\n%s", diff)
+		}
+	})
+}
+
+// Results become status, events and logs; everything in the table but the keys becomes ConfigMaps.
+func TestNoSecretValueLeavesItsPlace(t *testing.T) {
+	values, checked := 0, 0
+	forEachCase(t, func(t *testing.T, name string, in Input) {
+		secrets := secretValues(t, name)
+		values += len(secrets)
+		output := Compile(in)
+		texts := map[string]string{}
+		for ref, result := range output.Results {
+			texts[fmt.Sprintf("the result of %s %s", ref.Kind, ref.Name)] = fmt.Sprintf("%+v %s", result, encode(t, result))
+		}
+		if table := output.Table; table != nil {
+			texts["a routing shard"] = encode(t, []any{table.Academy, table.Platforms, table.Tools, table.Activities})
+		}
+		for where, text := range texts {
+			for _, secret := range secrets {
+				checked++
+				if strings.Contains(text, secret) {
+					t.Errorf("%s holds a secret value (%.10s…)", where, secret)
+				}
+			}
+		}
+	})
+	if checked == 0 || values == 0 {
+		t.Fatal("nothing was checked")
+	}
+	t.Logf("%d secret values, %d comparisons", values, checked)
+}
+
+// One broken resource never takes another one down: a case with everything, and one resource more that is broken, is
+// the same case with one result more.
+func TestABrokenResourceChangesNothingElse(t *testing.T) {
+	broken := map[string]func(in *Input) Ref{
+		"an activity without its Secret": func(in *Input) Ref {
+			a := in.Activities[0].DeepCopy()
+			a.Name = "zz-broken"
+			a.CreationTimestamp = metav1.Unix(1<<31, 0)
+			a.Spec.Share.LTI12 = &v1alpha1.ShareLTI12{CredentialsSecretRef: &v1alpha1.SecretReference{Name: "nowhere"}}
+			in.Activities = append(in.Activities, a)
+			return Ref{v1alpha1.KindActivity, a.Name}
+		},
+		"a platform with a taken registration": func(in *Input) Ref {
+			p := in.Platforms[0].DeepCopy()
+			p.Name = "zz-broken"
+			p.CreationTimestamp = metav1.Unix(1<<31, 0)
+			in.Platforms = append(in.Platforms, p)
+			return Ref{v1alpha1.KindPlatform, p.Name}
+		},
+		"a tool without a key": func(in *Input) Ref {
+			x := in.Tools[0].DeepCopy()
+			x.Name = "zz-broken"
+			x.CreationTimestamp = metav1.Unix(1<<31, 0)
+			in.Tools = append(in.Tools, x)
+			return Ref{v1alpha1.KindTool, x.Name}
+		},
+	}
+	for name, add := range broken {
+		t.Run(name, func(t *testing.T) {
+			in := readCase(t, "everything-ready")
+			want := Compile(in)
+			ref := add(&in)
+			got := Compile(in)
+			result, ok := got.Results[ref]
+			if !ok || result.Accepted == metav1.ConditionTrue {
+				t.Fatalf("the broken resource is %+v", result)
+			}
+			delete(got.Results, ref)
+			if diff := cmp.Diff(want.Results, got.Results); diff != "" {
+				t.Errorf("results of others changed:\n%s", diff)
+			}
+			without := func(t *routing.Table) *routing.Table {
+				c := *t
+				c.Platforms = slices.DeleteFunc(slices.Clone(t.Platforms), func(p routing.Platform) bool { return p.Name == ref.Name })
+				c.Tools = slices.DeleteFunc(slices.Clone(t.Tools), func(x routing.Tool) bool { return x.Name == ref.Name })
+				c.Activities = slices.DeleteFunc(slices.Clone(t.Activities), func(a routing.Activity) bool { return a.Name == ref.Name })
+				return &c
+			}
+			if diff := cmp.Diff(want.Table, without(got.Table)); diff != "" {
+				t.Errorf("the table changed for others:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDetailsHandedOutNeverChangeWhenARegistrationIsFilledIn(t *testing.T) {
+	in := readCase(t, "title-only-platform")
+	ref := Ref{v1alpha1.KindPlatform, "future-partner"}
+	before := Compile(in).Results[ref]
+	jwks := v1alpha1.PeerURL("https://lms.example/jwks")
+	in.Platforms[0].Spec.LTI13 = &v1alpha1.PlatformLTI13{
+		Issuer: "https://lms.example", ClientID: "1", AuthenticationURL: "https://lms.example/auth", JWKSURL: &jwks,
+	}
+	after := Compile(in).Results[ref]
+	if before.Registered || !after.Registered {
+		t.Errorf("registered: %v before, %v after", before.Registered, after.Registered)
+	}
+	if diff := cmp.Diff(before.PlatformDetails, after.PlatformDetails); diff != "" || before.PlatformDetails == nil {
+		t.Errorf("details changed:\n%s", diff)
+	}
+}
+
+func TestReferredSecretsAreThoseOfSpecs(t *testing.T) {
+	tests := map[string]struct {
+		of   string
+		want []string
+	}{
+		"clients and LTI 1.2 credentials, not what is generated": {"everything-ready", []string{"academy-app", "agreed-with-partner"}},
+		"each name once":                        {"client-secrets", []string{"nowhere", "somebody-elses", "sound", "too-short"}},
+		"also without an academy":               {"no-academy", nil},
+		"nothing of an activity without share":  {"activity-without-share", nil},
+		"nothing that another academy needs":    {"other-academy", nil},
+		"also what is missing or is not shared": {"secrets-not-usable", []string{"blank", "not-text", "nowhere", "somebody-elses", "without-key", "without-secret"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := readCase(t, test.of)
+			if diff := cmp.Diff(test.want, in.ReferredSecrets()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// forEachCase runs a test on every input in testdata.
+func forEachCase(t *testing.T, test func(t *testing.T, name string, in Input)) {
+	t.Helper()
+	inputs, err := filepath.Glob("testdata/*.in.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(inputs) == 0 {
+		t.Fatal("no cases in testdata")
+	}
+	for _, in := range inputs {
+		name := strings.TrimSuffix(filepath.Base(in), ".in.yaml")
+		t.Run(name, func(t *testing.T) { test(t, name, readCase(t, name)) })
+	}
+}
+
+// readCase makes the input as the operator does: academies from everywhere, the rest by its reference, and Secrets by
+// their label.
+func readCase(t *testing.T, name string) Input {
+	t.Helper()
+	in := Input{Namespace: namespace, AcademyName: academyName, Secrets: map[string]*corev1.Secret{}, Unshared: map[string]bool{}}
+	for _, document := range documents(t, name) {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			t.Fatal(err)
+		}
+		switch kind.Kind {
+		case v1alpha1.KindAcademy:
+			a := decode[v1alpha1.LTIAcademy](t, document)
+			if a.Namespace == namespace && a.Name == academyName {
+				in.Academy = a
+			} else {
+				in.OtherAcademies = append(in.OtherAcademies, a)
+			}
+		case v1alpha1.KindPlatform:
+			if p := decode[v1alpha1.LTIPlatform](t, document); v1alpha1.AcademyName(p.Spec.AcademyRef) == academyName {
+				in.Platforms = append(in.Platforms, p)
+			}
+		case v1alpha1.KindTool:
+			if x := decode[v1alpha1.LTITool](t, document); v1alpha1.AcademyName(x.Spec.AcademyRef) == academyName {
+				in.Tools = append(in.Tools, x)
+			}
+		case v1alpha1.KindActivity:
+			if a := decode[v1alpha1.LTIActivity](t, document); v1alpha1.AcademyName(a.Spec.AcademyRef) == academyName {
+				in.Activities = append(in.Activities, a)
+			}
+		case "Secret":
+			secret := stored(t, document)
+			if secret.Labels[v1alpha1.LabelUse] == v1alpha1.LabelUseValue {
+				in.Secrets[secret.Name] = secret
+			} else {
+				in.Unshared[secret.Name] = true
+			}
+		default:
+			t.Fatalf("%s: unknown kind %q", name, kind.Kind)
+		}
+	}
+	return in
+}
+
+func documents(t *testing.T, name string) [][]byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".in.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Split(b, []byte("\n---\n"))
+}
+
+func decode[T any](t *testing.T, document []byte) *T {
+	t.Helper()
+	into := new(T)
+	if err := yaml.UnmarshalStrict(document, into); err != nil {
+		t.Fatalf("%v in:\n%s", err, document)
+	}
+	return into
+}
+
+// stored is a Secret as the API server keeps it. A value "@file" stands for the content of that file.
+func stored(t *testing.T, document []byte) *corev1.Secret {
+	t.Helper()
+	secret := decode[corev1.Secret](t, document)
+	if secret.Data == nil {
+		secret.Data = map[string][]byte{}
+	}
+	for key, value := range secret.StringData {
+		secret.Data[key] = []byte(value)
+		if file, ok := strings.CutPrefix(value, "@"); ok {
+			b, err := os.ReadFile(filepath.Join("testdata", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			secret.Data[key] = b
+		}
+	}
+	secret.StringData = nil
+	return secret
+}
+
+// secretValues are the values in all Secrets of a case, also those that are not shared: as they are, in base64, and
+// each line of keys.
+func secretValues(t *testing.T, name string) []string {
+	t.Helper()
+	var out []string
+	for _, document := range documents(t, name) {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal(document, &kind); err != nil {
+			t.Fatal(err)
+		}
+		if kind.Kind != "Secret" {
+			continue
+		}
+		for key, value := range stored(t, document).Data {
+			if key == v1alpha1.SecretKeyConsumerKey {
+				continue // not a secret: it stands in every launch
+			}
+			out = append(out, base64.StdEncoding.EncodeToString(value))
+			for _, line := range strings.Split(string(value), "\n") {
+				if line = strings.TrimSpace(line); len(line) >= 8 && !strings.HasPrefix(line, "-----") {
+					out = append(out, line)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func shuffle[T any](in []T, seed uint64) []T {
+	out := slices.Clone(in)
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
+// render writes an output for people: results by resource, then the table.
+func render(t *testing.T, o *Output) []byte {
+	t.Helper()
+	type result struct {
+		Accepted        string                        `json:"accepted"`
+		Reason          string                        `json:"reason"`
+		Message         string                        `json:"message"`
+		Generation      int64                         `json:"generation"`
+		Deactivated     bool                          `json:"deactivated,omitempty"`
+		Registered      bool                          `json:"registered,omitempty"`
+		Served          bool                          `json:"served"`
+		PlatformDetails *v1alpha1.PlatformDetails     `json:"platformDetails,omitempty"`
+		ToolDetails     *v1alpha1.ToolDetails         `json:"toolDetails,omitempty"`
+		LTI12           *v1alpha1.ActivityLTI12Status `json:"lti12,omitempty"`
+		LTI13           *v1alpha1.ActivityLTI13Status `json:"lti13,omitempty"`
+		Keys            []v1alpha1.SigningKey         `json:"keys,omitempty"`
+	}
+	type table struct {
+		Academy     routing.Academy      `json:"academy"`
+		Platforms   []routing.Platform   `json:"platforms,omitempty"`
+		Tools       []routing.Tool       `json:"tools,omitempty"`
+		Activities  []routing.Activity   `json:"activities,omitempty"`
+		AcademyKeys routing.AcademyKeys  `json:"academyKeys"`
+		Credentials []routing.Credential `json:"credentials,omitempty"`
+	}
+	var out struct {
+		Results map[string]result `json:"results"`
+		Table   *table            `json:"table"`
+	}
+	out.Results = map[string]result{}
+	for ref, r := range o.Results {
+		out.Results[ref.Kind+"/"+ref.Name] = result{
+			string(r.Accepted), r.Reason, r.Message, r.Generation, r.Deactivated, r.Registered, r.Served,
+			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.Keys,
+		}
+	}
+	if o.Table != nil {
+		out.Table = new(table(*o.Table))
+	}
+	b, err := yaml.Marshal(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
