@@ -7,9 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -38,6 +39,7 @@ type cluster struct {
 	kubeconfig, operatorKubeconfig string
 	kubectlPath                    string
 	cacheDir                       string
+	addresses                      map[string]string // of its two processes
 	stopped                        bool
 }
 
@@ -48,6 +50,8 @@ func startCluster(root, assets, dir string) (_ *cluster, err error) {
 			CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd")},
 			ErrorIfCRDPathMissing: true,
 			UseExistingCluster:    ptr.To(false),
+			// Nothing in it is worth waiting for the end of open watches.
+			ControlPlaneStopTimeout: time.Second,
 		},
 		kubectlPath: filepath.Join(assets, "kubectl"),
 		cacheDir:    filepath.Join(dir, "kubectl-cache"),
@@ -60,6 +64,9 @@ func startCluster(root, assets, dir string) (_ *cluster, err error) {
 	config, err := c.env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("start the API server: %w", err)
+	}
+	c.addresses = map[string]string{
+		"kube-apiserver": c.env.ControlPlane.GetAPIServer().SecureServing.HostPort(), "etcd": c.env.ControlPlane.Etcd.URL.Host,
 	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -143,8 +150,18 @@ func (c *cluster) stop() error {
 		return nil
 	}
 	c.stopped = true
-	if err := c.env.Stop(); err != nil {
-		return fmt.Errorf("stop the API server: %w", err)
+	// Stop calls it an error when it had to kill a process. What counts is that it is gone.
+	stopErr := c.env.Stop()
+	for name, address := range c.addresses {
+		if err := poll(context.Background(), 5*time.Second, func() error {
+			conn, err := net.DialTimeout("tcp", address, time.Second)
+			if err != nil {
+				return nil
+			}
+			return errors.Join(fmt.Errorf("%s still answers", name), conn.Close())
+		}); err != nil {
+			return errors.Join(stopErr, err)
+		}
 	}
-	return os.RemoveAll(c.cacheDir)
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/keys"
@@ -56,7 +57,9 @@ func (c *compiler) academy() {
 }
 
 func (c *compiler) urlConflict(a *v1alpha1.LTIAcademy) verdict {
-	for _, other := range c.in.OtherAcademies {
+	// The oldest one is named, whatever the order of the list: a message that alternates would be written to status again
+	// and again.
+	for _, other := range byAge(c.in.OtherAcademies) {
 		if strings.EqualFold(other.Spec.URL, a.Spec.URL) && older(other, a) {
 			return refused(v1alpha1.ReasonURLConflict, fmt.Sprintf(
 				"spec.url: the older LTIAcademy %s/%s has the same url; give each academy an address of its own", other.Namespace, other.Name))
@@ -112,8 +115,8 @@ func (c *compiler) clients(a *v1alpha1.LTIAcademy) ([]routing.Client, verdict) {
 	return out, first
 }
 
-// secretData reads the given keys of a Secret that a spec refers to. Each must be there and not empty; white space
-// around a value, which editors and `echo` leave behind, is not part of it.
+// secretData reads the given keys of a Secret that a spec refers to. Each must be there, not empty and text; white
+// space around a value, which editors and `echo` leave behind, is not part of it.
 func (c *compiler) secretData(field, name string, dataKeys ...string) ([]string, verdict) {
 	secret := c.in.Secrets[name]
 	if secret == nil {
@@ -130,6 +133,10 @@ func (c *compiler) secretData(field, name string, dataKeys ...string) ([]string,
 		out[i] = strings.TrimSpace(string(secret.Data[k]))
 		if out[i] == "" {
 			return nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%s: Secret %s has no value for %s", field, name, k))
+		}
+		if !utf8.ValidString(out[i]) {
+			// The routing table is JSON, which would replace the bytes without a word.
+			return nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%s: the value of %s in Secret %s is not text (UTF-8)", field, k, name))
 		}
 	}
 	return out, verdict{}

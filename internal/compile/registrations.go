@@ -135,7 +135,8 @@ func checkInlineJWKS(p *v1alpha1.LTIPlatform) verdict {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal([]byte(*p.Spec.LTI13.JWKS), &set); err != nil {
-		return refused(v1alpha1.ReasonInvalidSpec, fmt.Sprintf("spec.lti13.jwks: not a JSON Web Key Set: %v", err))
+		// The cause speaks of Go types, and may quote what was pasted.
+		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: not a JSON Web Key Set: it must be a JSON object such as {"keys": [...]}`)
 	}
 	if len(set.Keys) == 0 {
 		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: the keyset has no member "keys" with at least one key`)
