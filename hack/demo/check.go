@@ -130,7 +130,7 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 	done := make(chan error, 1)
 	go func() {
 		err := run(ctx, command{
-			path: "node", args: []string{c.peer("check-timed.mjs"), filepath.Join(c.dir, checkFileName)},
+			path: "node", args: []string{c.peer("check.mjs"), filepath.Join(c.dir, checkFileName)},
 			env: append([]string{"CHECK_ARTIFACTS=" + artifacts}, env...),
 		}, writer, os.Stderr)
 		writer.Close()
