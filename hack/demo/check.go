@@ -133,7 +133,7 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 			path: "node", args: []string{c.peer("check.mjs"), filepath.Join(c.dir, checkFileName)},
 			env: append([]string{"CHECK_ARTIFACTS=" + artifacts}, env...),
 		}, writer, os.Stderr)
-		writer.Close()
+		_ = writer.Close()
 		done <- err
 	}()
 	passed, failed, total := 0, 0, ""
@@ -158,7 +158,7 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 			c.fail(text+suffix, errors.New(why))
 		}
 	}
-	reader.Close()
+	_ = reader.Close()
 	err := <-done
 	// A run that breaks off, or that counts otherwise than we did, has not judged what it should have.
 	if want := fmt.Sprintf("%d passed, %d failed", passed, failed); total != want || passed+failed == 0 {
@@ -456,7 +456,7 @@ func (c *checks) killOnce(ctx context.Context, number int, activities []*v1alpha
 	if err != nil {
 		return false, 0, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	config := filepath.Join(dir, "config")
 	if err := run(ctx, command{path: c.bin("configsync"), args: []string{
 		"--kubeconfig", c.cluster.kubeconfig, "--namespace", namespace, "--dir", config, "--once",

@@ -122,7 +122,7 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 	case len(academy.Spec.Clients) == 0:
 		return nil, errors.New("the academy of the samples has no client")
 	case len(secret.Data[v1alpha1.SecretKeyClientSecret]) == 0:
-		return nil, fmt.Errorf("Secret %s has no %s", clientSecretName, v1alpha1.SecretKeyClientSecret)
+		return nil, fmt.Errorf("the Secret %s has no %s", clientSecretName, v1alpha1.SecretKeyClientSecret)
 	}
 	c := &peerConfig{
 		Platform: platformFile{LTI13: platformLTI13{
@@ -171,7 +171,7 @@ func (d *demo) readLinks(ctx context.Context, name string) (link13, link12, erro
 	}
 	key, shared := secret.Data[v1alpha1.SecretKeyConsumerKey], secret.Data[v1alpha1.SecretKeySharedSecret]
 	if len(key) == 0 || len(shared) == 0 {
-		return link13{}, link12{}, fmt.Errorf("Secret %s has no consumer key or shared secret", secret.Name)
+		return link13{}, link12{}, fmt.Errorf("the Secret %s has no consumer key or shared secret", secret.Name)
 	}
 	return link13{Name: name, Title: activity.Spec.Title, ResourceURL: s.LTI13.ResourceURL},
 		link12{

@@ -160,16 +160,25 @@ func (p *Publisher) write(ctx context.Context, to Target, name string, obj clien
 }
 
 // payloads returns what a shard object must hold: the new payload and, of the present ones, what the live manifest
-// names.
+// names. Where the new one is the live one, the present one before it may stay: taking it away would be a write of its
+// own after every publish. What is damaged, or is no shard, goes.
 func payloads(present map[string][]byte, shard routing.Shard, keep map[string]bool) map[string][]byte {
 	next := map[string][]byte{shard.FileName(): shard.Payload}
+	isLive := keep[shard.SHA256]
 	for file, payload := range present {
-		if hash, ok := routing.ShardHash(file); ok && keep[hash] {
+		hash, ok := routing.ShardHash(file)
+		if !ok || routing.HashPayload(payload) != hash {
+			continue
+		}
+		if keep[hash] || isLive && len(next) < payloadsKept {
 			next[file] = payload
 		}
 	}
 	return next
 }
+
+// payloadsKept is the number of payloads in a shard object: the current and the previous one.
+const payloadsKept = 2
 
 func samePayloads(a, b map[string][]byte) bool { return maps.EqualFunc(a, b, bytes.Equal) }
 

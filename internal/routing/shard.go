@@ -81,6 +81,12 @@ func ShardHash(file string) (hash string, ok bool) {
 	return hash, err == nil
 }
 
+// HashPayload is the content address of a shard's compressed bytes.
+func HashPayload(payload []byte) string {
+	sum := sha256.Sum256(payload)
+	return hex.EncodeToString(sum[:])
+}
+
 // Set is a table ready to be published.
 type Set struct {
 	Manifest Manifest
@@ -201,8 +207,7 @@ func pack(v any) (Shard, error) {
 	if buf.Len() > MaxShardBytes {
 		return Shard{}, fmt.Errorf("%w: %d bytes, at most %d", ErrShardTooLarge, buf.Len(), MaxShardBytes)
 	}
-	sum := sha256.Sum256(buf.Bytes())
-	return Shard{SHA256: hex.EncodeToString(sum[:]), Payload: buf.Bytes()}, nil
+	return Shard{SHA256: HashPayload(buf.Bytes()), Payload: buf.Bytes()}, nil
 }
 
 func (m *Manifest) computeHash() string {
@@ -287,8 +292,7 @@ func unpack(hash string, read func(string) ([]byte, error), into any) error {
 	if err != nil {
 		return fmt.Errorf("%w: shard %.12s: %w", ErrIncomplete, hash, err)
 	}
-	sum := sha256.Sum256(packed)
-	if hex.EncodeToString(sum[:]) != hash {
+	if HashPayload(packed) != hash {
 		return fmt.Errorf("%w: shard %.12s does not match its hash", ErrCorrupt, hash)
 	}
 	zr, err := gzip.NewReader(bytes.NewReader(packed))
