@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+)
+
+var api client.Client
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		ctrl.SetLogger(logr.Discard())
+		environment := &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true}
+		config, err := environment.Start()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "start the API server (make test builds it; or set KUBEBUILDER_ASSETS):", err)
+			return 1
+		}
+		defer func() { _ = environment.Stop() }()
+		if api, err = client.New(config, client.Options{}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+var crds = filepath.Join("..", "..", "config", "crd")
+
+// object builds a resource from the YAML of its spec.
+func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{}}}
+	if err := yaml.Unmarshal([]byte("spec:\n"+indent(spec)), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	o.SetNamespace("default")
+	if name == "" {
+		o.SetGenerateName("x-")
+	} else {
+		o.SetName(name)
+	}
+	return o
+}
+
+func indent(spec string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(spec), "\n", "\n  ")
+}
+
+func academy(url string) string { return "title: Acme\nurl: " + url }
+
+func platform(issuer, more string) string {
+	return fmt.Sprintf("title: Moodle\nlti13:\n  issuer: %q\n  clientID: abc\n  authenticationURL: https://lms.example/auth\n%s", issuer, more)
+}
+
+const jwksURL = "  jwksURL: https://lms.example/jwks\n"
+
+func activity(more string) string {
+	return "title: Height\ntype: ELearning\nshare:\n  targetURL: https://academy.example/courses/42\n  signIn: LaunchCode\n" + more
+}
+
+// Every rule of the resources, from both sides. message is what a person must read; empty means accepted.
+func TestRules(t *testing.T) {
+	const (
+		urlForm   = "url must be scheme://host or scheme://host:port"
+		urlHTTPS  = "url must be https (http is allowed on loopback hosts only)"
+		peerURL   = "must be an absolute https URL without user name and fragment"
+		oneJWKS   = "give exactly one of jwksURL and jwks"
+		ancestors = "frameAncestors must be origins"
+	)
+	for name, c := range map[string]struct{ kind, name, spec, message string }{
+		"academy with https":                     {kind: "LTIAcademy", spec: academy("https://lti.acme.example")},
+		"academy with a port":                    {kind: "LTIAcademy", spec: academy("https://lti.acme.example:8443")},
+		"academy on localhost over http":         {kind: "LTIAcademy", spec: academy("http://lti.localhost:9402")},
+		"academy on 127.0.0.1 over http":         {kind: "LTIAcademy", spec: academy("http://127.0.0.1:9402")},
+		"academy on [::1] over http":             {kind: "LTIAcademy", spec: academy(`"http://[::1]:9402"`)},
+		"academy over http elsewhere":            {kind: "LTIAcademy", spec: academy("http://lti.acme.example"), message: urlHTTPS},
+		"academy on a host that ends like one":   {kind: "LTIAcademy", spec: academy("http://evil-localhost.example"), message: urlHTTPS},
+		"academy url with a trailing slash":      {kind: "LTIAcademy", spec: academy("https://lti.acme.example/"), message: urlForm},
+		"academy url with a path":                {kind: "LTIAcademy", spec: academy("https://lti.acme.example/lti"), message: urlForm},
+		"academy url with a query":               {kind: "LTIAcademy", spec: academy("https://lti.acme.example?x=1"), message: urlForm},
+		"academy url with a user name":           {kind: "LTIAcademy", spec: academy("https://me@lti.acme.example"), message: urlForm},
+		"academy without title":                  {kind: "LTIAcademy", spec: "url: https://lti.acme.example", message: "spec.title"},
+		"academy with a name that is too long":   {kind: "LTIAcademy", name: strings.Repeat("a", 41), spec: academy("https://a.example"), message: "at most 40 characters"},
+		"academy with a name that starts with 1": {kind: "LTIAcademy", name: "1a", spec: academy("https://a.example"), message: "starts with a letter"},
+		"academy with a dot in its name":         {kind: "LTIAcademy", name: "a.b", spec: academy("https://a.example"), message: "lower-case letters, digits and - only"},
+		"two replicas on SQLite":                 {kind: "LTIAcademy", spec: academy("https://a.example") + "\nhandler: {replicas: 2}", message: "at most 1 with SQLite"},
+		"one replica on SQLite":                  {kind: "LTIAcademy", spec: academy("https://a.example") + "\nhandler: {replicas: 1}"},
+		"a network":                              {kind: "LTIAcademy", spec: academy("https://a.example") + "\nnetwork: {allowPrivateCIDRs: [10.0.0.0/8, 'fd00::/8']}"},
+		"a network that is none":                 {kind: "LTIAcademy", spec: academy("https://a.example") + "\nnetwork: {allowPrivateCIDRs: [10.0.0.1]}", message: "must be networks such as"},
+		"a client":                               {kind: "LTIAcademy", spec: academy("https://a.example") + "\nclients: [{clientID: app-1, clientSecretRef: {name: s}}]"},
+		"a client with a colon":                  {kind: "LTIAcademy", spec: academy("https://a.example") + "\nclients: [{clientID: 'a:b', clientSecretRef: {name: s}}]", message: "clientID may hold letters"},
+		"unknown activation":                     {kind: "LTIAcademy", spec: academy("https://a.example") + "\nactivation: Off", message: "Unsupported value"},
+
+		"platform with a title only":            {kind: "LTIPlatform", spec: "title: Moodle"},
+		"platform without title":                {kind: "LTIPlatform", spec: "activation: Activated", message: "spec.title"},
+		"platform with a jwksURL":               {kind: "LTIPlatform", spec: platform("https://lms.example", jwksURL)},
+		"platform with a jwks":                  {kind: "LTIPlatform", spec: platform("https://lms.example/path/", "  jwks: '{\"keys\": []}'\n")},
+		"platform with neither":                 {kind: "LTIPlatform", spec: platform("https://lms.example", ""), message: oneJWKS},
+		"platform with both":                    {kind: "LTIPlatform", spec: platform("https://lms.example", jwksURL+"  jwks: '{}'\n"), message: oneJWKS},
+		"issuer over http":                      {kind: "LTIPlatform", spec: platform("http://lms.example", jwksURL), message: peerURL},
+		"issuer over http on localhost":         {kind: "LTIPlatform", spec: platform("http://lms.localhost:9401", jwksURL)},
+		"issuer with a user name":               {kind: "LTIPlatform", spec: platform("https://me@lms.example", jwksURL), message: peerURL},
+		"issuer with a fragment":                {kind: "LTIPlatform", spec: platform("https://lms.example/#x", jwksURL), message: peerURL},
+		"issuer with a query":                   {kind: "LTIPlatform", spec: platform("https://lms.example/?x=1", jwksURL), message: "issuer must not have a query"},
+		"issuer that is no URL":                 {kind: "LTIPlatform", spec: platform("moodle", jwksURL), message: peerURL},
+		"issuer with a script":                  {kind: "LTIPlatform", spec: platform("javascript:alert(1)", jwksURL), message: peerURL},
+		"listed deployments":                    {kind: "LTIPlatform", spec: "title: M\ndeployments: {policy: Listed, list: [{id: '1'}]}"},
+		"listed deployments without a list":     {kind: "LTIPlatform", spec: "title: M\ndeployments: {policy: Listed}", message: "needs at least one entry"},
+		"any deployment with a list":            {kind: "LTIPlatform", spec: "title: M\ndeployments: {policy: Any, list: [{id: '1'}]}", message: "policy Any takes no list"},
+		"the same deployment twice":             {kind: "LTIPlatform", spec: "title: M\ndeployments: {policy: Listed, list: [{id: '1'}, {id: '1'}]}", message: "Duplicate value"},
+		"frame ancestors":                       {kind: "LTIPlatform", spec: "title: M\nframeAncestors: ['https://lms.example', 'https://*.example', 'http://lms.localhost:9401']"},
+		"a frame ancestor with a path":          {kind: "LTIPlatform", spec: "title: M\nframeAncestors: ['https://lms.example/x']", message: ancestors},
+		"a frame ancestor that adds a rule":     {kind: "LTIPlatform", spec: "title: M\nframeAncestors: ['https://a.example; script-src *']", message: ancestors},
+		"platform with a name that is too long": {kind: "LTIPlatform", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
+
+		"tool with a title only":                {kind: "LTITool", spec: "title: Lab"},
+		"tool with a name that is too long":     {kind: "LTITool", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
+		"activity that is shared":               {kind: "LTIActivity", spec: activity("")},
+		"activity that is not shared":           {kind: "LTIActivity", spec: "title: Height\ntype: Microlearning"},
+		"activity without type":                 {kind: "LTIActivity", spec: "title: Height", message: "spec.type"},
+		"activity of an unknown type":           {kind: "LTIActivity", spec: "title: Height\ntype: Course", message: "Unsupported value"},
+		"activity with a target over http":      {kind: "LTIActivity", spec: strings.Replace(activity(""), "https://academy", "http://academy", 1), message: peerURL},
+		"activity that takes no time":           {kind: "LTIActivity", spec: "title: Height\ntype: ELearning\ndurationMinutes: 0", message: "greater than or equal to 1"},
+		"activity for labelled platforms":       {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {a: b}}")},
+		"activity for platforms without labels": {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {}}"), message: "at least 1 properties"},
+		"activity with a name that is too long": {kind: "LTIActivity", name: strings.Repeat("a", 201), spec: activity(""), message: "at most 200 characters"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := api.Create(t.Context(), object(t, c.kind, c.name, c.spec))
+			switch {
+			case c.message == "" && err != nil:
+				t.Error(err)
+			case c.message != "" && err == nil:
+				t.Error("accepted")
+			case c.message != "" && !strings.Contains(err.Error(), c.message):
+				t.Errorf("refused without saying %q: %v", c.message, err)
+			}
+		})
+	}
+}
+
+func TestTheURLOfAnAcademyCannotChange(t *testing.T) {
+	a := object(t, "LTIAcademy", "immutable", academy("https://lti.acme.example"))
+	if err := api.Create(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(a.Object, "https://other.example", "spec", "url"); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Update(t.Context(), a); err == nil || !strings.Contains(err.Error(), "url cannot be changed") {
+		t.Error(err)
+	}
+}
+
+// Without a condition kstatus would take a new object for ready.
+func TestANewObjectIsNotReady(t *testing.T) {
+	for kind, spec := range map[string]string{
+		"LTIAcademy": academy("https://lti.acme.example"), "LTIPlatform": "title: M", "LTITool": "title: M", "LTIActivity": activity(""),
+	} {
+		o := object(t, kind, "", spec)
+		if err := api.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		conditions, _, err := unstructured.NestedSlice(o.Object, "status", "conditions")
+		if err != nil || len(conditions) != 1 {
+			t.Fatalf("%s: %v, %v", kind, conditions, err)
+		}
+		c, ok := conditions[0].(map[string]any)
+		if !ok || c["type"] != v1alpha1.ConditionReady || c["status"] != string(metav1.ConditionUnknown) || c["reason"] != v1alpha1.ReasonPending {
+			t.Errorf("%s is born with %v", kind, c)
+		}
+	}
+}
+
+// What a GitOps tool applies is what is stored: no default, no controller and no second apply changes it.
+func TestSamplesApplyWithoutADifference(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "config", "samples", "*", "*.yaml"))
+	if err != nil || len(files) < 5 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for document := range strings.SplitSeq(string(text), "\n---\n") {
+			applied := map[string]any{}
+			if err := yaml.Unmarshal([]byte(document), &applied); err != nil {
+				t.Fatal(file, err)
+			}
+			created := apply(t, applied)
+			// The API server itself tidies its record of field owners once, in the apply after the one that creates.
+			first, second := apply(t, applied), apply(t, applied)
+			if first.GetResourceVersion() != second.GetResourceVersion() || created.GetGeneration() != second.GetGeneration() {
+				t.Errorf("%s: %s is written again although nothing changed", file, first.GetName())
+			}
+			if want, got := applied["spec"], second.Object["spec"]; fmt.Sprint(want) != fmt.Sprint(got) {
+				t.Errorf("%s: stored is\n%v, not\n%v", file, got, want)
+			}
+		}
+	}
+}
+
+func apply(t *testing.T, content map[string]any) *unstructured.Unstructured {
+	t.Helper()
+	o := (&unstructured.Unstructured{Object: content}).DeepCopy()
+	o.SetNamespace("default")
+	if err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("gitops"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	stored := &unstructured.Unstructured{}
+	stored.SetGroupVersionKind(o.GroupVersionKind())
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(o), stored); err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+// Client-side apply keeps a copy in an annotation, which may have 256 KiB.
+func TestCRDsAreSmall(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(crds, "*.yaml"))
+	if err != nil || len(files) != 4 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		if info, err := os.Stat(file); err != nil || info.Size() > 256<<10 {
+			t.Errorf("%s: %v, %v", file, info, err)
+		}
+	}
+}
