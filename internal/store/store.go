@@ -1,6 +1,7 @@
 // Package store defines what the launch handler remembers between requests and
-// across replicas: spent nonces, accepted launches, one-time tickets, and which
-// subject a person of another system is.
+// across replicas: spent nonces, accepted launches, one-time tickets, the
+// academy's accounts, which account a person of another system has, and the
+// deployments that launched although nobody listed them.
 //
 // The package holds the interface, its types and its errors. Implementations
 // live in sub-packages and must pass the suite in storetest.
@@ -39,7 +40,22 @@ var (
 	// create one. Nothing is changed; in particular the nonce is not spent.
 	ErrUnknownUser = errors.New("user not known")
 
-	// ErrNotFound reports that there is no launch for a nonce.
+	// ErrEmailInUse reports a launch by a person without a link whose address
+	// belongs to an account that the launch may not be joined to. Nothing is
+	// changed.
+	ErrEmailInUse = errors.New("address belongs to another account")
+
+	// ErrSuspended reports a person whose account is not active. Nothing is
+	// changed.
+	ErrSuspended = errors.New("account suspended")
+
+	// ErrIssuerChanged reports a known person whose realm now launches under an
+	// issuer that it had not when the person was last seen: another system may
+	// have taken the place of the one that they belong to. Nothing is changed.
+	ErrIssuerChanged = errors.New("issuer of the realm has changed")
+
+	// ErrNotFound reports that there is no launch for a nonce, or no account
+	// with a subject.
 	ErrNotFound = errors.New("not found")
 
 	// ErrTicketUnknown reports a ticket that was never issued, is of another
@@ -108,15 +124,26 @@ type Profile struct {
 type NewLaunch struct {
 	// Nonce is spent by accepting the launch.
 	Nonce Nonce
-	// CandidateSubject becomes the person's subject when the link is created:
+	// CandidateSubject becomes the subject of the account when one is created:
 	// an opaque 128-bit identifier, generated anew for every call. It is
-	// ignored for a person who has a link.
+	// ignored for a person who has an account.
 	CandidateSubject string
-	// MayCreateUser allows a link to be created.
+	// MayCreateUser allows an account to be created. It requires an address in
+	// Profile.
 	MayCreateUser bool
+	// EmailVouched says that the system which launches may speak for the
+	// address in Profile, so that an account with that address is the person's.
+	// See Launch.EmailVouched.
+	EmailVouched bool
+	// PreviousIssuers are issuers under which people of this realm were known
+	// before; a person last seen under one of them is the same under Issuer.
+	PreviousIssuers []string
+	// Former is who the person was under another identity that the launch
+	// proved, if any. A person without a link gets the account of that one.
+	Former *Identity
 	// Profile is what this launch says about the person. Values that are not
-	// empty replace the names stored before. An e-mail address is stored only
-	// while the link has none: a launch never changes it.
+	// empty replace the names stored before. A launch never changes the address
+	// of an account.
 	Profile Profile
 	// Ticket is issued for the launch.
 	Ticket NewTicket
@@ -159,15 +186,40 @@ type LaunchInfo struct {
 	Claims json.RawMessage
 }
 
+// Identity is a person of another system. LTIUserID means nothing outside of its
+// realm.
+type Identity struct {
+	Realm     string
+	LTIUserID string
+}
+
+// UnknownDeployment is a deployment of a platform that launched, provably, and
+// that no registration lists.
+type UnknownDeployment struct {
+	// Platform is the name of the LTIPlatform.
+	Platform string
+	// DeploymentID as the platform sent it.
+	DeploymentID string
+	// FirstSeenAt and LastSeenAt are in UTC with microseconds.
+	FirstSeenAt, LastSeenAt time.Time
+}
+
+// MaxUnknownDeployments is how many unknown deployments are kept for each
+// platform: those that launched last.
+const MaxUnknownDeployments = 20
+
 // Launch is an accepted launch.
 type Launch struct {
 	LaunchInfo
-	// Subject is the person's opaque identifier, the same in every launch of
-	// the same realm and LTIUserID.
+	// Subject is the opaque identifier of the person's account, the same in
+	// every launch of the same realm and LTIUserID.
 	Subject string
-	// Profile is what is stored for the person at the time of the call, which
+	// Profile is what is stored for the account at the time of the call, which
 	// may be more than this launch said.
 	Profile Profile
+	// EmailVouched says that a system which may speak for the address in
+	// Profile has named it for this person. Without, anybody may have.
+	EmailVouched bool
 	// CreatedAt is when the launch was accepted, in UTC with microseconds.
 	CreatedAt time.Time
 }
@@ -186,18 +238,39 @@ type Purged struct {
 //
 // Times are kept in microseconds.
 type Store interface {
-	// AcceptLaunch spends the nonce, finds or creates the person's link,
+	// AcceptLaunch spends the nonce, finds or creates the person's account,
 	// refreshes its profile, records the launch and issues its ticket: all of
-	// it or nothing. It fails with ErrReplayed, ErrUnknownUser, ErrConflict or
-	// ErrInvalid; when more than one applies, ErrInvalid comes first, then
-	// ErrReplayed.
+	// it or nothing.
+	//
+	// The account is, in this order:
+	//
+	//  1. the one that (Realm, LTIUserID) is linked to. If the link was last used
+	//     under another issuer, neither empty nor among PreviousIssuers, the
+	//     launch fails with ErrIssuerChanged; an empty Issuer is not compared
+	//     and does not replace the one of the link.
+	//  2. the one that Former is linked to
+	//  3. if MayCreateUser: the one account with the address in Profile
+	//     (compared without case), if both EmailVouched and the account's own
+	//     are set; with an address that is taken otherwise the launch fails with
+	//     ErrEmailInUse. Joining on the word of one side only would let whoever
+	//     creates an account first with somebody's address share it with them.
+	//  4. if MayCreateUser: a new one, with EmailVouched as in the launch
+	//
+	// and otherwise the launch fails with ErrUnknownUser. In cases 2 and 3 the
+	// person gets a link of their own. An account whose address is that of
+	// Profile becomes vouched for when the launch is; it never ceases to be.
+	// An account that is not active fails with ErrSuspended, instead of
+	// ErrEmailInUse where it would be joined.
+	//
+	// It may also fail with ErrReplayed, ErrConflict or ErrInvalid; when more
+	// than one applies, ErrInvalid comes first, then ErrReplayed.
 	AcceptLaunch(ctx context.Context, launch NewLaunch) (Launch, error)
 
 	// ExchangeTicket spends the ticket of the given kind and issues the next
 	// one for the same launch. Exactly one of any number of concurrent callers
 	// succeeds. It fails with ErrTicketUnknown, ErrTicketUsed or
-	// ErrTicketExpired, and with ErrConflict, in which case the ticket is not
-	// spent.
+	// ErrTicketExpired, and with ErrConflict or ErrSuspended, in which cases the
+	// ticket is not spent.
 	ExchangeTicket(ctx context.Context, kind TicketKind, token Hash, next NewTicket) (Launch, error)
 
 	// RedeemCode spends a ticket of kind TicketCode, with the guarantees and
@@ -209,9 +282,23 @@ type Store interface {
 	// which is also the answer once the nonce or the launch was purged.
 	LaunchByNonce(ctx context.Context, scope, nonce string) (Launch, error)
 
+	// SetAccountActive suspends an account (false) or lifts that (true). It
+	// fails with ErrNotFound.
+	SetAccountActive(ctx context.Context, subject string, active bool) error
+
+	// NoteUnknownDeployment remembers that an unlisted deployment launched. Of
+	// each platform the MaxUnknownDeployments that launched last are kept.
+	NoteUnknownDeployment(ctx context.Context, platform, deploymentID string) error
+
+	// UnknownDeployments lists what NoteUnknownDeployment kept, by platform, the
+	// one that launched last first.
+	UnknownDeployments(ctx context.Context) ([]UnknownDeployment, error)
+
 	// Purge deletes nonces that expired by now, tickets that expired
 	// TicketGrace before now, and launches accepted more than launchRetention
-	// before now, with their tickets. Links of people stay. It works in small
+	// before now, with their tickets. Accounts and links of people stay, and so
+	// do unknown deployments, unless they launched last more than
+	// launchRetention before now. It works in small
 	// transactions, so that launches are accepted in between; the counts are
 	// right even when it fails halfway.
 	Purge(ctx context.Context, now time.Time, launchRetention time.Duration) (Purged, error)
@@ -237,7 +324,14 @@ func (l NewLaunch) Validate() error {
 		{"LTI user ID", l.LTIUserID},
 	}
 	if l.MayCreateUser {
-		required = append(required, struct{ name, value string }{"candidate subject", l.CandidateSubject})
+		required = append(required, []struct{ name, value string }{
+			{"candidate subject", l.CandidateSubject}, {"email", EmailKey(l.Profile.Email)},
+		}...)
+	}
+	if l.Former != nil {
+		required = append(required, []struct{ name, value string }{
+			{"former realm", l.Former.Realm}, {"former LTI user ID", l.Former.LTIUserID},
+		}...)
 	}
 	for _, f := range required {
 		if f.value == "" {
@@ -265,6 +359,11 @@ func (l NewLaunch) Validate() error {
 		{"given name", l.Profile.GivenName},
 		{"family name", l.Profile.FamilyName},
 		{"email", l.Profile.Email},
+	}
+	if l.Former != nil {
+		texts = append(texts, []struct{ name, value string }{
+			{"former realm", l.Former.Realm}, {"former LTI user ID", l.Former.LTIUserID},
+		}...)
 	}
 	for _, r := range l.Roles {
 		texts = append(texts, struct{ name, value string }{"roles", r})
@@ -296,6 +395,27 @@ func (t NewTicket) Validate() error {
 	}
 	return nil
 }
+
+// Validate reports, wrapping ErrInvalid, why no implementation would note the
+// deployment. Its times do not matter.
+func (d UnknownDeployment) Validate() error {
+	for _, f := range []struct{ name, value string }{
+		{"platform", d.Platform}, {"deployment ID", d.DeploymentID},
+	} {
+		if f.value == "" {
+			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
+		}
+		if !storableText(f.value) {
+			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
+		}
+	}
+	return nil
+}
+
+// EmailKey returns the form in which the addresses of accounts are compared. It
+// is computed here and not by the database, because engines disagree about the
+// case of letters beyond ASCII.
+func EmailKey(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
 
 // storableText reports whether every engine stores s unchanged: PostgreSQL has
 // no NUL in text and refuses invalid UTF-8.

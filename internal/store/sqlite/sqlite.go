@@ -39,9 +39,14 @@ type Store struct {
 	write *sql.DB
 	read  *sql.DB
 
-	insertNonce, upsertLink, updateLink, insertLaunch, insertTicket *sql.Stmt
-	spendTicket, findTicket, findLaunch                             *sql.Stmt
-	launchByNonce                                                   *sql.Stmt
+	insertNonce, insertLaunch, insertTicket *sql.Stmt
+	accountByLink, accountByEmail           *sql.Stmt
+	insertAccount, updateAccount, setActive *sql.Stmt
+	insertLink, updateLink                  *sql.Stmt
+	spendTicket, findTicket, findLaunch     *sql.Stmt
+	launchByNonce                           *sql.Stmt
+	noteDeployment, trimDeployments         *sql.Stmt
+	listDeployments                         *sql.Stmt
 }
 
 var _ store.Store = (*Store)(nil)
@@ -102,19 +107,12 @@ const launchColumns = `
 	l.id, l.activity, l.platform, l.version, l.realm, l.lti_user_id, l.roles, l.role,
 	l.context_id, l.context_title, l.resource_link_id, l.resource_link_title,
 	l.deployment_id, l.issuer, l.client_id, l.consumer_key, l.claims, l.created_at,
-	p.subject, p.given_name, p.family_name, p.email`
+	a.subject, a.email, a.email_vouched, a.given_name, a.family_name`
 
 const launchTables = `
-	launches l JOIN person_links p ON p.realm = l.realm AND p.lti_user_id = l.lti_user_id`
-
-// refreshLink takes the names a launch brings, and its address only while there
-// is none: whoever controls the other system must not be able to move a known
-// person to another address.
-const refreshLink = `
-	given_name  = CASE WHEN %[1]s.given_name  <> '' THEN %[1]s.given_name  ELSE person_links.given_name  END,
-	family_name = CASE WHEN %[1]s.family_name <> '' THEN %[1]s.family_name ELSE person_links.family_name END,
-	email       = CASE WHEN person_links.email <> '' THEN person_links.email ELSE %[1]s.email END,
-	updated_at  = %[1]s.updated_at`
+	launches l
+	JOIN person_links p ON p.realm = l.realm AND p.lti_user_id = l.lti_user_id
+	JOIN accounts a ON a.subject = p.subject`
 
 func (s *Store) prepare(ctx context.Context) error {
 	for _, p := range []struct {
@@ -126,16 +124,22 @@ func (s *Store) prepare(ctx context.Context) error {
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
 			VALUES (?1, ?2, ?3, ?4)
 			ON CONFLICT (scope, nonce_hash) DO NOTHING`},
-		{&s.upsertLink, s.write, `
-			INSERT INTO person_links (realm, lti_user_id, subject, given_name, family_name, email, created_at, updated_at)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)
-			ON CONFLICT (realm, lti_user_id) DO UPDATE SET` + fmt.Sprintf(refreshLink, "excluded") + `
-			RETURNING subject, given_name, family_name, email`},
+		{&s.accountByLink, s.write, accountByLink},
+		{&s.accountByEmail, s.write, accountByEmail},
+		{&s.insertAccount, s.write, `
+			INSERT INTO accounts (
+				subject, email, email_key, email_vouched, given_name, family_name, active, created_at, updated_at)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)`},
+		{&s.updateAccount, s.write, `
+			UPDATE accounts SET email_vouched = ?2, given_name = ?3, family_name = ?4, updated_at = ?5
+			WHERE subject = ?1`},
+		{&s.setActive, s.write, `
+			UPDATE accounts SET active = ?2, updated_at = ?3 WHERE subject = ?1`},
+		{&s.insertLink, s.write, `
+			INSERT INTO person_links (realm, lti_user_id, subject, issuer, created_at)
+			VALUES (?1, ?2, ?3, ?4, ?5)`},
 		{&s.updateLink, s.write, `
-			UPDATE person_links SET` + fmt.Sprintf(refreshLink, "new") + `
-			FROM (SELECT ?3 AS given_name, ?4 AS family_name, ?5 AS email, ?6 AS updated_at) AS new
-			WHERE person_links.realm = ?1 AND person_links.lti_user_id = ?2
-			RETURNING person_links.subject, person_links.given_name, person_links.family_name, person_links.email`},
+			UPDATE person_links SET issuer = ?3 WHERE realm = ?1 AND lti_user_id = ?2`},
 		{&s.insertLaunch, s.write, `
 			INSERT INTO launches (
 				id, activity, platform, version, realm, lti_user_id, roles, role,
@@ -152,11 +156,14 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.findTicket, s.write, `
 			SELECT used_at IS NOT NULL FROM tickets WHERE token_hash = ?1 AND kind = ?2`},
 		{&s.findLaunch, s.write, `
-			SELECT` + launchColumns + ` FROM` + launchTables + ` WHERE l.id = ?1`},
+			SELECT` + launchColumns + `, a.active FROM` + launchTables + ` WHERE l.id = ?1`},
 		{&s.launchByNonce, s.read, `
 			SELECT` + launchColumns + ` FROM` + launchTables + `
 			JOIN nonces n ON n.launch_id = l.id
 			WHERE n.scope = ?1 AND n.nonce_hash = ?2`},
+		{&s.noteDeployment, s.write, noteDeployment},
+		{&s.trimDeployments, s.write, trimDeployments},
+		{&s.listDeployments, s.read, listDeployments},
 	} {
 		var err error
 		if *p.stmt, err = p.db.PrepareContext(ctx, p.text); err != nil {
@@ -192,21 +199,11 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 			return store.ErrReplayed
 		}
 
-		var link *sql.Row
-		if n.MayCreateUser {
-			link = tx.StmtContext(ctx, s.upsertLink).QueryRowContext(ctx, n.Realm, n.LTIUserID, n.CandidateSubject,
-				n.Profile.GivenName, n.Profile.FamilyName, n.Profile.Email, now)
-		} else {
-			link = tx.StmtContext(ctx, s.updateLink).QueryRowContext(ctx, n.Realm, n.LTIUserID,
-				n.Profile.GivenName, n.Profile.FamilyName, n.Profile.Email, now)
-		}
-		err = link.Scan(&l.Subject, &l.Profile.GivenName, &l.Profile.FamilyName, &l.Profile.Email)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrUnknownUser
-		}
+		person, err := s.person(ctx, tx, n, now)
 		if err != nil {
 			return err
 		}
+		l.Subject, l.Profile, l.EmailVouched = person.subject, person.profile, person.vouched
 
 		if _, err := tx.StmtContext(ctx, s.insertLaunch).ExecContext(ctx,
 			n.ID, n.Activity, n.Platform, n.Version, n.Realm, n.LTIUserID, string(roles), n.Role,
@@ -254,7 +251,8 @@ func (s *Store) RedeemCode(ctx context.Context, code store.Hash) (store.Launch, 
 	return l, nil
 }
 
-// spend marks a ticket as used and returns its launch, or says why it cannot.
+// spend marks a ticket as used and returns its launch, or says why it cannot. With
+// an error the caller must roll back.
 func (s *Store) spend(ctx context.Context, tx *sql.Tx, kind store.TicketKind, token store.Hash) (store.Launch, error) {
 	var launchID string
 	err := tx.StmtContext(ctx, s.spendTicket).
@@ -275,7 +273,12 @@ func (s *Store) spend(ctx context.Context, tx *sql.Tx, kind store.TicketKind, to
 	if err != nil {
 		return store.Launch{}, err
 	}
-	return scanLaunch(tx.StmtContext(ctx, s.findLaunch).QueryRowContext(ctx, launchID))
+	var active bool
+	l, err := scanLaunch(tx.StmtContext(ctx, s.findLaunch).QueryRowContext(ctx, launchID), &active)
+	if err == nil && !active {
+		err = store.ErrSuspended
+	}
+	return l, err
 }
 
 func (s *Store) issueTicket(ctx context.Context, tx *sql.Tx, launchID string, t store.NewTicket) error {
@@ -298,7 +301,10 @@ func (s *Store) LaunchByNonce(ctx context.Context, scope, nonce string) (store.L
 
 // Purge implements store.Store.
 func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.Duration) (store.Purged, error) {
-	var p store.Purged
+	var (
+		p           store.Purged
+		deployments int64 // is not reported
+	)
 	for _, step := range []struct {
 		count  *int64
 		text   string
@@ -320,6 +326,12 @@ func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.D
 			&p.Launches, `
 			DELETE FROM launches WHERE id IN (
 				SELECT id FROM launches WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)`,
+			now.Add(-launchRetention),
+		},
+		{
+			&deployments, `
+			DELETE FROM unknown_deployments WHERE (platform, deployment_id) IN (
+				SELECT platform, deployment_id FROM unknown_deployments WHERE last_seen_at < ?1 LIMIT ?2)`,
 			now.Add(-launchRetention),
 		},
 	} {
@@ -390,7 +402,8 @@ func (s *Store) inTx(ctx context.Context, what string, fn func(*sql.Tx) error) e
 
 func classify(ctx context.Context, what string, err error) error {
 	for _, known := range []error{
-		store.ErrReplayed, store.ErrUnknownUser, store.ErrInvalid,
+		store.ErrInvalid, store.ErrReplayed, store.ErrUnknownUser, store.ErrEmailInUse,
+		store.ErrSuspended, store.ErrIssuerChanged, store.ErrNotFound,
 		store.ErrTicketUnknown, store.ErrTicketUsed, store.ErrTicketExpired,
 	} {
 		if errors.Is(err, known) {
@@ -416,17 +429,20 @@ func unavailable(ctx context.Context, what string, err error) error {
 	return fmt.Errorf("%s: %w: %w", what, store.ErrUnavailable, err)
 }
 
-func scanLaunch(row *sql.Row) (store.Launch, error) {
+// scanLaunch reads launchColumns, and into more what follows them.
+func scanLaunch(row *sql.Row, more ...any) (store.Launch, error) {
 	var (
 		l       store.Launch
 		roles   string
 		claims  sql.NullString
 		created int64
 	)
-	if err := row.Scan(&l.ID, &l.Activity, &l.Platform, &l.Version, &l.Realm, &l.LTIUserID, &roles, &l.Role,
+	if err := row.Scan(append([]any{
+		&l.ID, &l.Activity, &l.Platform, &l.Version, &l.Realm, &l.LTIUserID, &roles, &l.Role,
 		&l.ContextID, &l.ContextTitle, &l.ResourceLinkID, &l.ResourceLinkTitle,
 		&l.DeploymentID, &l.Issuer, &l.ClientID, &l.ConsumerKey, &claims, &created,
-		&l.Subject, &l.Profile.GivenName, &l.Profile.FamilyName, &l.Profile.Email); err != nil {
+		&l.Subject, &l.Profile.Email, &l.EmailVouched, &l.Profile.GivenName, &l.Profile.FamilyName,
+	}, more...)...); err != nil {
 		return store.Launch{}, err
 	}
 	if err := json.Unmarshal([]byte(roles), &l.Roles); err != nil {

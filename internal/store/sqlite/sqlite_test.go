@@ -57,6 +57,7 @@ func newLaunch(id string) store.NewLaunch {
 	return store.NewLaunch{
 		Nonce:            store.Nonce{Scope: "scope", Value: "the-one-nonce", ExpiresAt: end},
 		CandidateSubject: "subject-" + id, MayCreateUser: true,
+		Profile:    store.Profile{GivenName: "Zoë", Email: "u@example.edu"},
 		Ticket:     store.NewTicket{Kind: store.TicketCode, Hash: store.HashToken("token-" + id), ExpiresAt: end},
 		LaunchInfo: store.LaunchInfo{ID: id, Activity: "a", Version: "1.3.0", Realm: "r", LTIUserID: "u"},
 	}
@@ -244,6 +245,72 @@ func TestWaitsForAnotherWriter(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Errorf("AcceptLaunch: %v", err)
+	}
+}
+
+// Most launches are by people who come back unchanged.
+func TestAKnownPersonCostsThreeRows(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
+	changes := func() (n int) {
+		t.Helper()
+		if err := s.write.QueryRow("SELECT total_changes()").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for i, step := range []struct {
+		name string
+		edit func(*store.NewLaunch)
+		rows int
+	}{
+		{"the first launch", func(*store.NewLaunch) {}, 5},
+		{"the same again", func(*store.NewLaunch) {}, 3},
+		{"says nothing", func(n *store.NewLaunch) { n.MayCreateUser, n.Profile = false, store.Profile{} }, 3},
+		{"another address", func(n *store.NewLaunch) { n.EmailVouched, n.Profile.Email = true, "v@example.edu" }, 3},
+		{"a new name", func(n *store.NewLaunch) { n.Profile.GivenName = "Z." }, 4},
+		{"the old name and a voucher", func(n *store.NewLaunch) { n.EmailVouched = true }, 4},
+		{"the same voucher", func(n *store.NewLaunch) { n.EmailVouched = true }, 3},
+		{"a first issuer", func(n *store.NewLaunch) { n.Issuer = "https://lms.example.edu" }, 4},
+		{"the same issuer", func(n *store.NewLaunch) { n.Issuer = "https://lms.example.edu" }, 3},
+		{"no issuer", func(*store.NewLaunch) {}, 3},
+	} {
+		n := newLaunch(fmt.Sprint(i))
+		n.Nonce.Value = n.ID
+		step.edit(&n)
+		before := changes()
+		if _, err := s.AcceptLaunch(t.Context(), n); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if got := changes() - before; got != step.rows {
+			t.Errorf("%s: %d rows written, want %d", step.name, got, step.rows)
+		}
+	}
+}
+
+func TestAccountsAreFoundByIndex(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
+	for query, args := range map[string][]any{accountByLink: {"r", "u"}, accountByEmail: {"u@example.edu"}} {
+		rows, err := s.read.Query("EXPLAIN QUERY PLAN "+query, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		steps := 0
+		for rows.Next() {
+			var (
+				id, parent, unused int
+				detail             string
+			)
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			if steps++; !strings.HasPrefix(detail, "SEARCH ") {
+				t.Errorf("%s\nreads a whole table: %s", query, detail)
+			}
+		}
+		if err := rows.Err(); err != nil || steps == 0 {
+			t.Errorf("%d steps, %v", steps, err)
+		}
 	}
 }
 

@@ -30,6 +30,24 @@ func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 		"a nonce is spent once in its scope":                       testReplay,
 		"the launch of a nonce can be found":                       testLaunchByNonce,
 		"a known person keeps subject and email and renews names":  testKnownPerson,
+		"an account is looked for in the order of the contract":    testAccountOrder,
+		"a person gets a link of their own":                        testOwnLink,
+		"a former identity needs no permission but must match":     testFormer,
+		"an address is joined only when both sides are vouched":    testJoin,
+		"nobody lies in wait with the address of another":          testPreHijacking,
+		"an account becomes vouched for and stays so":              testVouching,
+		"addresses are compared without case":                      testAddressCase,
+		"another issuer takes over no person":                      testIssuer,
+		"an empty issuer is neither compared nor stored":           testEmptyIssuer,
+		"a link moves on from a previous issuer":                   testPreviousIssuer,
+		"a suspended account accepts no launch":                    testSuspended,
+		"a suspended account spends no ticket":                     testSuspendedTicket,
+		"a suspended account still holds its address":              testSuspendedAddress,
+		"the account to suspend must exist":                        testSuspendNobody,
+		"unknown deployments are listed the last one first":        testDeployments,
+		"the last unknown deployments of each platform are kept":   testDeploymentsBounded,
+		"deployments that an engine cannot store are refused":      testDeploymentsInvalid,
+		"purge forgets unknown deployments in time":                testDeploymentsPurge,
 		"people of different realms never meet":                    testRealms,
 		"an unknown person without permission changes nothing":     testUnknownUser,
 		"a taken identifier is refused and changes nothing":        testConflict,
@@ -49,6 +67,10 @@ func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 		"what was accepted survives closing and opening":           testReopen,
 		"of many equal launches at once one is accepted":           testConcurrentReplay,
 		"many first launches of one person at once make one link":  testConcurrentFirst,
+		"many realms with one vouched address make one account":    testConcurrentJoin,
+		"of many realms with one address not vouched one gets it":  testConcurrentAddress,
+		"vouched and other launches never share an account":        testConcurrentVouched,
+		"many deployments noted at once stay within the bound":     testConcurrentDeployments,
 		"of many redemptions of a code at once one succeeds":       testConcurrentRedeem,
 		"of many exchanges of a ticket at once one succeeds":       testConcurrentExchange,
 		"launches are accepted from all sides while purge runs":    testConcurrentMixed,
@@ -97,13 +119,14 @@ func (f *fixture) open(t *testing.T) store.Store {
 	return s
 }
 
-// launch returns a launch that is accepted; every call has new identifiers.
+// launch returns a launch that is accepted; every call has new identifiers, and
+// every user their own address, for which nobody vouches.
 func launch(user string, edit ...func(*store.NewLaunch)) store.NewLaunch {
 	n := store.NewLaunch{
 		Nonce:            store.Nonce{Scope: "platform/moodle", Value: rand.Text(), ExpiresAt: start.Add(time.Hour)},
 		CandidateSubject: rand.Text(),
 		MayCreateUser:    true,
-		Profile:          store.Profile{GivenName: "Zoë", FamilyName: "van der Berg", Email: "zoe@example.edu"},
+		Profile:          store.Profile{GivenName: "Zoë", FamilyName: "van der Berg", Email: user + "@example.edu"},
 		Ticket:           store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(rand.Text()), ExpiresAt: start.Add(time.Minute)},
 		LaunchInfo: store.LaunchInfo{
 			ID: rand.Text(), Activity: "working-at-height", Platform: "moodle", Version: "1.3.0",
@@ -139,6 +162,9 @@ func wantErr(t *testing.T, err, want error) {
 	if !errors.Is(err, want) {
 		t.Errorf("error = %v, want %v", err, want)
 	}
+	if !errors.Is(want, store.ErrUnavailable) && errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("%v is reported as a store failure: %v", want, err)
+	}
 }
 
 func wantLaunch(t *testing.T, got, want store.Launch) {
@@ -156,9 +182,14 @@ func testAcceptLaunch(t *testing.T, f *fixture) {
 		n.ContextID, n.ContextTitle, n.ResourceLinkID, n.ResourceLinkTitle = "", "", "", ""
 		n.DeploymentID, n.Issuer, n.ClientID = "", "", ""
 		n.Version = "LTI-1p0"
+		n.Profile.GivenName, n.Profile.FamilyName = "", ""
+		n.EmailVouched = true
 	})
 	for _, n := range []store.NewLaunch{full, bare} {
-		want := store.Launch{LaunchInfo: n.LaunchInfo, Subject: n.CandidateSubject, Profile: n.Profile, CreatedAt: start}
+		want := store.Launch{
+			LaunchInfo: n.LaunchInfo, Subject: n.CandidateSubject,
+			Profile: n.Profile, EmailVouched: n.EmailVouched, CreatedAt: start,
+		}
 		wantLaunch(t, accept(t, s, n), want)
 		got, err := other.LaunchByNonce(t.Context(), n.Nonce.Scope, n.Nonce.Value)
 		wantErr(t, err, nil)
@@ -176,10 +207,25 @@ func testReplay(t *testing.T, f *fixture) {
 	again := launch("u1", func(n *store.NewLaunch) { n.Nonce = first.Nonce })
 	_, err := other.AcceptLaunch(t.Context(), again)
 	wantErr(t, err, store.ErrReplayed)
-	// The person is unknown too; the replay is what must be told.
-	stranger := launch("u9", func(n *store.NewLaunch) { n.Nonce, n.MayCreateUser = first.Nonce, false })
-	_, err = other.AcceptLaunch(t.Context(), stranger)
-	wantErr(t, err, store.ErrReplayed)
+	// Whatever else is wrong, the replay is what must be told.
+	suspended := accept(t, s, launch("u8"))
+	wantErr(t, s.SetAccountActive(t.Context(), suspended.Subject, false), nil)
+	for name, bad := range map[string]store.NewLaunch{
+		"an unknown person":   launch("u9", func(n *store.NewLaunch) { n.MayCreateUser = false }),
+		"an address in use":   launch("u9", func(n *store.NewLaunch) { n.Profile.Email = first.Profile.Email }),
+		"another issuer":      launch("u1", func(n *store.NewLaunch) { n.Issuer = "https://other.example.edu" }),
+		"a suspended account": launch("u8"),
+		"a taken launch ID":   launch("u1", func(n *store.NewLaunch) { n.ID = first.ID }),
+		"a taken subject":     launch("u9", func(n *store.NewLaunch) { n.CandidateSubject = first.CandidateSubject }),
+	} {
+		bad.Nonce = first.Nonce
+		if _, err = other.AcceptLaunch(t.Context(), bad); !errors.Is(err, store.ErrReplayed) {
+			t.Errorf("%s: error = %v, want %v", name, err, store.ErrReplayed)
+		}
+	}
+	// But a value that cannot be stored comes before the replay.
+	_, err = other.AcceptLaunch(t.Context(), launch("u1", func(n *store.NewLaunch) { n.Nonce, n.ContextTitle = first.Nonce, "\x00" }))
+	wantErr(t, err, store.ErrInvalid)
 	_, err = s.RedeemCode(t.Context(), again.Ticket.Hash)
 	wantErr(t, err, store.ErrTicketUnknown)
 
@@ -224,19 +270,19 @@ func testKnownPerson(t *testing.T, f *fixture) {
 		want      store.Profile
 	}{
 		{"nothing", store.Profile{}, false, first.Profile},
-		{"nothing, may create", store.Profile{}, true, first.Profile},
-		{"a new family name", store.Profile{FamilyName: "Smit"}, false, store.Profile{GivenName: "Zoë", FamilyName: "Smit", Email: "zoe@example.edu"}},
+		{"nothing new, may create", first.Profile, true, first.Profile},
+		{"a new family name", store.Profile{FamilyName: "Smit"}, false, store.Profile{GivenName: "Zoë", FamilyName: "Smit", Email: "u1@example.edu"}},
 		{
 			"new names and another email",
 			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "boss@example.edu"},
 			true,
-			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"},
+			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "u1@example.edu"},
 		},
 		{
 			"another email only",
 			store.Profile{Email: "boss@example.edu"},
 			false,
-			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "zoe@example.edu"},
+			store.Profile{GivenName: "Z.", FamilyName: "Jansen", Email: "u1@example.edu"},
 		},
 	} {
 		t.Run(step.name, func(t *testing.T) {
@@ -256,22 +302,18 @@ func testKnownPerson(t *testing.T, f *fixture) {
 			wantLaunch(t, stored, got)
 		})
 	}
-	t.Run("a first email where there was none", func(t *testing.T) {
-		accept(t, s, launch("u2", func(n *store.NewLaunch) { n.Profile.Email = "" }))
-		for _, email := range []string{"first@example.edu", "second@example.edu"} {
-			got := accept(t, s, launch("u2", func(n *store.NewLaunch) { n.Profile.Email = email }))
-			if got.Profile.Email != "first@example.edu" {
-				t.Errorf("email = %q, want the first one", got.Profile.Email)
-			}
-		}
-	})
+	// The subjects that launches offer for a known person are not looked at.
+	accept(t, s, launch("u2"))
+	if l := accept(t, s, launch("u2", func(n *store.NewLaunch) { n.CandidateSubject = first.Subject })); l.Subject == first.Subject {
+		t.Error("a known person got the subject of another")
+	}
 }
 
 func testRealms(t *testing.T, f *fixture) {
 	s := f.open(t)
 	seen := map[string]string{}
 	for _, person := range [][2]string{{"moodle", "4"}, {"canvas", "4"}, {"moodle", "44"}, {"moodle4", "4"}, {"Moodle", "4"}, {"moodle", "4 "}} {
-		l := accept(t, s, launch(person[1], func(n *store.NewLaunch) { n.Realm = person[0] }))
+		l := accept(t, s, launch(person[1], func(n *store.NewLaunch) { n.Realm, n.Profile.Email = person[0], rand.Text() }))
 		key := fmt.Sprintf("%q", person)
 		if prev, ok := seen[l.Subject]; ok {
 			t.Errorf("%s has the subject of %s", key, prev)
@@ -336,6 +378,11 @@ func testInvalid(t *testing.T, f *fixture) {
 		"no realm":            func(n *store.NewLaunch) { n.Realm = "" },
 		"no launch ID":        func(n *store.NewLaunch) { n.ID = "" },
 		"no subject":          func(n *store.NewLaunch) { n.CandidateSubject = "" },
+		"no email":            func(n *store.NewLaunch) { n.Profile.Email = "" },
+		"a blank email":       func(n *store.NewLaunch) { n.Profile.Email = " \t" },
+		"no former realm":     func(n *store.NewLaunch) { n.Former = &store.Identity{LTIUserID: "7"} },
+		"no former user":      func(n *store.NewLaunch) { n.Former = &store.Identity{Realm: "old"} },
+		"NUL in a former ID":  func(n *store.NewLaunch) { n.Former = &store.Identity{Realm: "old", LTIUserID: "\x00"} },
 		"no ticket":           func(n *store.NewLaunch) { n.Ticket = store.NewTicket{} },
 		"no ticket hash":      func(n *store.NewLaunch) { n.Ticket.Hash = store.Hash{} },
 		"no ticket expiry":    func(n *store.NewLaunch) { n.Ticket.ExpiresAt = time.Time{} },
@@ -362,15 +409,22 @@ func testInvalid(t *testing.T, f *fixture) {
 
 func testHostileText(t *testing.T, f *fixture) {
 	s := f.open(t)
-	for _, text := range []string{"'; DROP TABLE launches; --", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", strings.Repeat("é", 50_000)} {
+	first := accept(t, s, launch("u0"))
+	for _, text := range []string{"'; DROP TABLE accounts; --", "' OR '1'='1", "%", "_", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", strings.Repeat("é", 50_000)} {
 		n := launch(text, func(n *store.NewLaunch) {
 			n.Nonce.Value, n.ContextTitle, n.Realm, n.Roles = text, text, text, []string{text}
 			n.Profile = store.Profile{GivenName: text, FamilyName: text, Email: text}
+			n.EmailVouched = true
+			n.Former = &store.Identity{Realm: text, LTIUserID: text}
+			n.PreviousIssuers = []string{text}
 		})
 		want := accept(t, s, n)
 		got, err := s.LaunchByNonce(t.Context(), n.Nonce.Scope, text)
 		wantErr(t, err, nil)
 		wantLaunch(t, got, want)
+		if got.Subject == first.Subject {
+			t.Errorf("%.40q is somebody else", text)
+		}
 		if got.ContextTitle != text || got.Profile.GivenName != text {
 			t.Errorf("text changed: %.40q", got.ContextTitle)
 		}
@@ -576,12 +630,12 @@ func testCancelled(t *testing.T, f *fixture) {
 	cancel()
 	_, err := s.AcceptLaunch(ctx, n)
 	wantErr(t, err, context.Canceled)
-	if errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("a caller that went away is reported as a store failure: %v", err)
-	}
 	accept(t, s, n)
 	_, err = s.ExchangeTicket(ctx, store.TicketOpen, n.Ticket.Hash, code())
 	wantErr(t, err, context.Canceled)
+	wantErr(t, s.SetAccountActive(ctx, n.CandidateSubject, false), context.Canceled)
+	wantErr(t, s.NoteUnknownDeployment(ctx, "moodle", "7"), context.Canceled)
+	wantDeployments(t, s)
 	_, err = s.ExchangeTicket(t.Context(), store.TicketOpen, n.Ticket.Hash, code())
 	wantErr(t, err, nil)
 }
@@ -612,6 +666,10 @@ func testClosed(t *testing.T, f *fixture) {
 	_, err = s.RedeemCode(ctx, n.Ticket.Hash)
 	wantErr(t, err, store.ErrUnavailable)
 	_, err = s.LaunchByNonce(ctx, n.Nonce.Scope, n.Nonce.Value)
+	wantErr(t, err, store.ErrUnavailable)
+	wantErr(t, s.SetAccountActive(ctx, n.CandidateSubject, false), store.ErrUnavailable)
+	wantErr(t, s.NoteUnknownDeployment(ctx, "moodle", "7"), store.ErrUnavailable)
+	_, err = s.UnknownDeployments(ctx)
 	wantErr(t, err, store.ErrUnavailable)
 	_, err = s.Purge(ctx, start, never)
 	wantErr(t, err, store.ErrUnavailable)

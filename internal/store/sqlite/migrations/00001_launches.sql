@@ -2,19 +2,35 @@
 
 -- +goose Up
 
--- Who a person of another system is here. Rows outlive launches: the subject
--- must stay the same for as long as the person may come back.
+-- The academy's accounts. Rows outlive launches: the subject must stay the same
+-- for as long as the person may come back. email_key is the address as it is
+-- compared, or empty; a suspended account still holds its address.
+CREATE TABLE accounts (
+    subject       TEXT    NOT NULL PRIMARY KEY,
+    email         TEXT    NOT NULL,
+    email_key     TEXT    NOT NULL,
+    email_vouched INTEGER NOT NULL CHECK (email_vouched IN (0, 1)),
+    given_name    TEXT    NOT NULL,
+    family_name   TEXT    NOT NULL,
+    active        INTEGER NOT NULL CHECK (active IN (0, 1)),
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX accounts_email_key ON accounts (email_key) WHERE email_key <> '';
+
+-- Which account a person of another system has. issuer is the one of the last
+-- launch that named one.
 CREATE TABLE person_links (
     realm       TEXT    NOT NULL,
     lti_user_id TEXT    NOT NULL,
-    subject     TEXT    NOT NULL UNIQUE,
-    given_name  TEXT    NOT NULL,
-    family_name TEXT    NOT NULL,
-    email       TEXT    NOT NULL,
+    subject     TEXT    NOT NULL REFERENCES accounts (subject),
+    issuer      TEXT    NOT NULL,
     created_at  INTEGER NOT NULL,
-    updated_at  INTEGER NOT NULL,
     PRIMARY KEY (realm, lti_user_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX person_links_subject ON person_links (subject);
 
 CREATE TABLE launches (
     id                  TEXT    NOT NULL PRIMARY KEY,
@@ -63,3 +79,12 @@ CREATE TABLE tickets (
 
 CREATE INDEX tickets_expires_at ON tickets (expires_at);
 CREATE INDEX tickets_launch_id ON tickets (launch_id);
+
+-- Deployments that launched, provably, although no registration lists them.
+CREATE TABLE unknown_deployments (
+    platform      TEXT    NOT NULL,
+    deployment_id TEXT    NOT NULL,
+    first_seen_at INTEGER NOT NULL,
+    last_seen_at  INTEGER NOT NULL,
+    PRIMARY KEY (platform, deployment_id)
+) STRICT, WITHOUT ROWID;

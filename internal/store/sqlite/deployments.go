@@ -1,0 +1,75 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+const (
+	// A replica whose clock is behind does not move a deployment back.
+	noteDeployment = `
+		INSERT INTO unknown_deployments (platform, deployment_id, first_seen_at, last_seen_at)
+		VALUES (?1, ?2, ?3, ?3)
+		ON CONFLICT (platform, deployment_id) DO UPDATE
+		SET last_seen_at = max(last_seen_at, excluded.last_seen_at)`
+
+	// The deployment that was just noted stays in any case, however the clocks of
+	// the replicas differ.
+	trimDeployments = `
+		DELETE FROM unknown_deployments WHERE platform = ?1 AND deployment_id IN (
+			SELECT deployment_id FROM unknown_deployments WHERE platform = ?1 AND deployment_id <> ?2
+			ORDER BY last_seen_at DESC, deployment_id LIMIT -1 OFFSET ?3)`
+
+	listDeployments = `
+		SELECT platform, deployment_id, first_seen_at, last_seen_at FROM unknown_deployments
+		ORDER BY platform, last_seen_at DESC, deployment_id`
+)
+
+// NoteUnknownDeployment implements store.Store.
+func (s *Store) NoteUnknownDeployment(ctx context.Context, platform, deploymentID string) error {
+	d := store.UnknownDeployment{Platform: platform, DeploymentID: deploymentID}
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	return s.inTx(ctx, "note deployment", func(tx *sql.Tx) error {
+		if _, err := tx.StmtContext(ctx, s.noteDeployment).
+			ExecContext(ctx, platform, deploymentID, micros(s.now())); err != nil {
+			return err
+		}
+		_, err := tx.StmtContext(ctx, s.trimDeployments).
+			ExecContext(ctx, platform, deploymentID, store.MaxUnknownDeployments-1)
+		return err
+	})
+}
+
+// UnknownDeployments implements store.Store.
+func (s *Store) UnknownDeployments(ctx context.Context) ([]store.UnknownDeployment, error) {
+	rows, err := s.listDeployments.QueryContext(ctx)
+	if err != nil {
+		return nil, unavailable(ctx, "list deployments", err)
+	}
+	deployments, err := scanDeployments(rows)
+	if err := errors.Join(err, rows.Close()); err != nil {
+		return nil, unavailable(ctx, "list deployments", err)
+	}
+	return deployments, nil
+}
+
+func scanDeployments(rows *sql.Rows) ([]store.UnknownDeployment, error) {
+	var deployments []store.UnknownDeployment
+	for rows.Next() {
+		var (
+			d           store.UnknownDeployment
+			first, last int64
+		)
+		if err := rows.Scan(&d.Platform, &d.DeploymentID, &first, &last); err != nil {
+			return nil, err
+		}
+		d.FirstSeenAt, d.LastSeenAt = fromMicros(first), fromMicros(last)
+		deployments = append(deployments, d)
+	}
+	return deployments, rows.Err()
+}
