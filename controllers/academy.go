@@ -14,7 +14,7 @@ func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha
 		kind:      v1alpha1.KindAcademy,
 		newObject: func() *v1alpha1.LTIAcademy { return &v1alpha1.LTIAcademy{} },
 		academy:   func(a *v1alpha1.LTIAcademy) string { return a.Name },
-		secret:    func(a *v1alpha1.LTIAcademy) (generatedSecret, bool) { return s.academyKeys(a), true },
+		secrets:   func(a *v1alpha1.LTIAcademy) []generatedSecret { return []generatedSecret{s.academyKeys(a)} },
 		prepare:   applyWorkload,
 		report: func(a *v1alpha1.LTIAcademy, _ *Outcome) {
 			a.Status.Table = nil

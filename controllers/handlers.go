@@ -28,39 +28,54 @@ import (
 const reportTimeout = 2 * time.Second
 
 // maxReportBytes bounds a handler's answer.
-const maxReportBytes = 64 << 10
+const maxReportBytes = 4 << 20
 
-// askReport asks a control port which table it serves.
-func askReport(ctx context.Context, url string, academyKeys *keys.Academy) (routing.Report, error) {
+// controlPort asks launch handlers on their control ports.
+type controlPort struct{}
+
+// Report implements Handlers.
+func (controlPort) Report(ctx context.Context, e HandlerEndpoint, k *keys.Academy) (report routing.Report, err error) {
+	err = ask(ctx, e.URL+routing.PathControlTable, k, &report)
+	return report, err
+}
+
+// UnknownDeployments implements Handlers.
+func (controlPort) UnknownDeployments(ctx context.Context, e HandlerEndpoint, k *keys.Academy) (list []routing.UnknownDeployment, err error) {
+	err = ask(ctx, e.URL+routing.PathControlDeployments, k, &list)
+	return list, err
+}
+
+// ask reads the JSON answer of a control port into the given value.
+func ask(ctx context.Context, url string, academyKeys *keys.Academy, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	httpClient, err := egress.NewPinned(academyKeys.ControlCertificatePEM, keys.ControlServerName)
 	if err != nil {
-		return routing.Report{}, fmt.Errorf("control port client: %w", err)
+		return fmt.Errorf("control port client: %w", err)
 	}
 	defer httpClient.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+routing.PathControlTable, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return routing.Report{}, fmt.Errorf("control port request: %w", err)
+		return fmt.Errorf("control port request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+academyKeys.ControlToken)
 	resp, err := httpClient.Do(req)
 	if err != nil {
-		return routing.Report{}, fmt.Errorf("ask control port: %w", err)
+		return fmt.Errorf("ask control port: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return routing.Report{}, fmt.Errorf("ask control port: status %d", resp.StatusCode)
+		return fmt.Errorf("ask control port: status %d", resp.StatusCode)
 	}
-	var report routing.Report
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReportBytes)).Decode(&report); err != nil {
-		return routing.Report{}, fmt.Errorf("read control port answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReportBytes)).Decode(into); err != nil {
+		return fmt.Errorf("read control port answer: %w", err)
 	}
-	return report, nil
+	return nil
 }
 
 // ExternalHandlers are launch handlers that something other than the operator runs, at known addresses.
 type ExternalHandlers struct {
+	controlPort
 	ControlURLs []string
 }
 
@@ -75,16 +90,12 @@ func (h *ExternalHandlers) Endpoints(context.Context, AcademyKey) ([]HandlerEndp
 	return endpoints, nil
 }
 
-// Report implements Handlers.
-func (h *ExternalHandlers) Report(ctx context.Context, e HandlerEndpoint, k *keys.Academy) (routing.Report, error) {
-	return askReport(ctx, e.URL, k)
-}
-
 // Nudge implements Handlers; whoever runs the handler also brings it its table.
 func (h *ExternalHandlers) Nudge(context.Context, HandlerEndpoint, string, int) error { return nil }
 
 // PodHandlers are the pods of the Deployment that the operator makes.
 type PodHandlers struct {
+	controlPort
 	Client client.Client
 }
 
@@ -117,11 +128,6 @@ func podReady(pod *corev1.Pod) bool {
 		}
 	}
 	return false
-}
-
-// Report implements Handlers.
-func (h *PodHandlers) Report(ctx context.Context, e HandlerEndpoint, k *keys.Academy) (routing.Report, error) {
-	return askReport(ctx, e.URL, k)
 }
 
 // Nudge implements Handlers: a changed pod makes kubelet sync its volumes at once instead of within a minute.

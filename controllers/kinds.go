@@ -18,19 +18,27 @@ import (
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-func newPlatformReconciler(s shared) *kindReconciler[*v1alpha1.LTIPlatform] {
+func newPlatformReconciler(s shared, observer *deploymentObserver) *kindReconciler[*v1alpha1.LTIPlatform] {
 	return &kindReconciler[*v1alpha1.LTIPlatform]{
 		shared:       s,
 		kind:         v1alpha1.KindPlatform,
 		registration: true,
 		newObject:    func() *v1alpha1.LTIPlatform { return &v1alpha1.LTIPlatform{} },
 		academy:      func(p *v1alpha1.LTIPlatform) string { return v1alpha1.AcademyName(p.Spec.AcademyRef) },
-		secret: func(p *v1alpha1.LTIPlatform) (generatedSecret, bool) {
-			return s.signingKey(v1alpha1.KindPlatform, p), true
+		secrets: func(p *v1alpha1.LTIPlatform) []generatedSecret {
+			wanted := []generatedSecret{s.signingKey(v1alpha1.KindPlatform, p)}
+			if name, generated := p.LTI12SecretName(); generated && p.Spec.LTI12 != nil {
+				wanted = append(wanted, s.lti12Credentials(v1alpha1.KindPlatform, p, name))
+			}
+			return wanted
 		},
 		report: func(p *v1alpha1.LTIPlatform, o *Outcome) {
 			p.Status.Details = o.PlatformDetails
 			p.Status.Keys = o.Keys
+			p.Status.LTI12 = o.PlatformLTI12
+			if list, known := observer.of(p); known {
+				p.Status.UnknownDeployments = list
+			}
 		},
 	}
 }
@@ -42,8 +50,8 @@ func newToolReconciler(s shared) *kindReconciler[*v1alpha1.LTITool] {
 		registration: true,
 		newObject:    func() *v1alpha1.LTITool { return &v1alpha1.LTITool{} },
 		academy:      func(t *v1alpha1.LTITool) string { return v1alpha1.AcademyName(t.Spec.AcademyRef) },
-		secret: func(t *v1alpha1.LTITool) (generatedSecret, bool) {
-			return s.signingKey(v1alpha1.KindTool, t), true
+		secrets: func(t *v1alpha1.LTITool) []generatedSecret {
+			return []generatedSecret{s.signingKey(v1alpha1.KindTool, t)}
 		},
 		report: func(t *v1alpha1.LTITool, o *Outcome) {
 			t.Status.Details = o.ToolDetails
@@ -58,22 +66,12 @@ func newActivityReconciler(s shared) *kindReconciler[*v1alpha1.LTIActivity] {
 		kind:      v1alpha1.KindActivity,
 		newObject: func() *v1alpha1.LTIActivity { return &v1alpha1.LTIActivity{} },
 		academy:   func(a *v1alpha1.LTIActivity) string { return v1alpha1.AcademyName(a.Spec.AcademyRef) },
-		secret: func(a *v1alpha1.LTIActivity) (generatedSecret, bool) {
+		secrets: func(a *v1alpha1.LTIActivity) []generatedSecret {
 			name, generated := a.LTI12SecretName()
-			return generatedSecret{
-				name:       named(a, name),
-				secretType: v1alpha1.SecretTypeLTI12Credentials,
-				ownerKind:  v1alpha1.KindActivity,
-				ownerName:  a.Name,
-				requires:   []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret},
-				generate: func() (map[string][]byte, error) {
-					key, secret, err := keys.NewLTI12Credentials(s.random, a.Name)
-					return map[string][]byte{
-						v1alpha1.SecretKeyConsumerKey:  []byte(key),
-						v1alpha1.SecretKeySharedSecret: []byte(secret),
-					}, err
-				},
-			}, generated && a.Spec.Share != nil
+			if !generated || a.Spec.Share == nil {
+				return nil
+			}
+			return []generatedSecret{s.lti12Credentials(v1alpha1.KindActivity, a, name)}
 		},
 		report: func(a *v1alpha1.LTIActivity, o *Outcome) {
 			a.Status.LTI12 = o.LTI12
@@ -93,6 +91,24 @@ func (s *shared) signingKey(kind string, obj v1alpha1.Object) generatedSecret {
 		generate: func() (map[string][]byte, error) {
 			pem, err := keys.NewSigningKey(s.random)
 			return map[string][]byte{v1alpha1.SecretKeyPrivateKey: pem}, err
+		},
+	}
+}
+
+// lti12Credentials describes the Secret with the consumer key and shared secret of a platform or activity.
+func (s *shared) lti12Credentials(kind string, obj v1alpha1.Object, name string) generatedSecret {
+	return generatedSecret{
+		name:       named(obj, name),
+		secretType: v1alpha1.SecretTypeLTI12Credentials,
+		ownerKind:  kind,
+		ownerName:  obj.GetName(),
+		requires:   []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret},
+		generate: func() (map[string][]byte, error) {
+			key, secret, err := keys.NewLTI12Credentials(s.random, obj.GetName())
+			return map[string][]byte{
+				v1alpha1.SecretKeyConsumerKey:  []byte(key),
+				v1alpha1.SecretKeySharedSecret: []byte(secret),
+			}, err
 		},
 	}
 }

@@ -3,6 +3,7 @@
 package controllers_test
 
 import (
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -109,7 +110,7 @@ func TestResourcesBecomeReadyInAnyOrder(t *testing.T) {
 	waitFor(t, platform, v1alpha1.ConditionRegistered, metav1.ConditionFalse, v1alpha1.ReasonAwaitingRegistration)
 
 	url := academy.Spec.URL
-	if d := platform.Status.Details; d == nil || *d != (v1alpha1.PlatformDetails{
+	if d := platform.Status.Details; d == nil || !reflect.DeepEqual(*d, v1alpha1.PlatformDetails{
 		LoginInitiationURL: url + "/platforms/moodle/login", RedirectURI: url + "/platforms/moodle/launch",
 		TargetLinkURI: url + "/platforms/moodle/launch", JWKSURL: url + "/platforms/moodle/jwks.json", Domain: ns + ".example",
 	}) {
@@ -133,7 +134,7 @@ func TestResourcesBecomeReadyInAnyOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, platform, v1alpha1.ConditionRegistered, metav1.ConditionTrue, v1alpha1.ReasonRegistered)
-	if *platform.Status.Details != handedOut || platform.Status.Keys[0].KeyID != keyID {
+	if !reflect.DeepEqual(*platform.Status.Details, handedOut) || platform.Status.Keys[0].KeyID != keyID {
 		t.Errorf("details or key changed: %+v %+v", platform.Status.Details, platform.Status.Keys)
 	}
 

@@ -23,7 +23,7 @@ import (
 // shared is what the controllers of all kinds use.
 type shared struct {
 	client.Client
-	secrets    secretKeeper
+	keeper     secretKeeper
 	programmer *Programmer
 	random     io.Reader
 	clock      clock.PassiveClock
@@ -41,8 +41,8 @@ type kindReconciler[T interface {
 	registration bool
 	newObject    func() T
 	academy      func(T) string
-	// secret describes the Secret that the object needs, if any.
-	secret func(T) (generatedSecret, bool)
+	// secrets describes the Secrets that the object needs.
+	secrets func(T) []generatedSecret
 	// prepare does what else the kind needs before status; nil for nothing.
 	prepare func(context.Context, T) error
 	// report fills the kind's own part of status.
@@ -64,12 +64,14 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return ctrl.Result{}, fmt.Errorf("%T is not an API object", obj)
 	}
 	found := report{registration: r.registration}
-	if wanted, needed := r.secret(obj); needed {
-		problem, err := r.secrets.ensure(ctx, wanted)
+	for _, wanted := range r.secrets(obj) {
+		problem, err := r.keeper.ensure(ctx, wanted)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		found.problem = problem
+		if found.problem == nil {
+			found.problem = problem
+		}
 	}
 	if r.prepare != nil {
 		if err := r.prepare(ctx, obj); err != nil {

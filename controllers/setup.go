@@ -3,10 +3,12 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -36,9 +38,11 @@ type Options struct {
 	Workload *Workload
 	// Random is the source of key material.
 	Random io.Reader
-	Clock  clock.Clock
+	Clock  clock.WithTicker
 	// Concurrency is the number of objects of a kind that are reconciled at once.
 	Concurrency int
+	// ObserveEvery is how often the launch handlers are asked for unknown deployments; 10 seconds if zero.
+	ObserveEvery time.Duration
 }
 
 // CacheOptions restrict what the operator's cache holds: of Secrets only those that carry the consent label, of pods
@@ -72,9 +76,13 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err := mgr.Add(programmer); err != nil {
 		return fmt.Errorf("add programmer: %w", err)
 	}
+	observer := &deploymentObserver{world: world, clock: o.Clock, interval: cmp.Or(o.ObserveEvery, observeEvery)}
+	if err := mgr.Add(observer); err != nil {
+		return fmt.Errorf("add observer of deployments: %w", err)
+	}
 	s := shared{
 		Client:     mgr.GetClient(),
-		secrets:    secretKeeper{cached: mgr.GetClient(), live: mgr.GetAPIReader()},
+		keeper:     secretKeeper{cached: mgr.GetClient(), live: mgr.GetAPIReader()},
 		programmer: programmer,
 		random:     o.Random,
 		clock:      o.Clock,
@@ -85,7 +93,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	}
 	return errors.Join(
 		setupKind(mgr, o, world, v1alpha1.KindAcademy, &v1alpha1.LTIAcademy{}, newAcademyReconciler(s, applyWorkload)),
-		setupKind(mgr, o, world, v1alpha1.KindPlatform, &v1alpha1.LTIPlatform{}, newPlatformReconciler(s)),
+		setupKind(mgr, o, world, v1alpha1.KindPlatform, &v1alpha1.LTIPlatform{}, newPlatformReconciler(s, observer)),
 		setupKind(mgr, o, world, v1alpha1.KindTool, &v1alpha1.LTITool{}, newToolReconciler(s)),
 		setupKind(mgr, o, world, v1alpha1.KindActivity, &v1alpha1.LTIActivity{}, newActivityReconciler(s)),
 		setupProgram(mgr, programmer),

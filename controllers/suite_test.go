@@ -87,6 +87,7 @@ type fakeHandlers struct {
 	stopped bool
 	frozen  string // serves this table instead of the live one
 	nudges  int
+	unknown []routing.UnknownDeployment
 }
 
 func (h *fakeHandlers) Endpoints(_ context.Context, key controllers.AcademyKey) ([]controllers.HandlerEndpoint, error) {
@@ -111,6 +112,12 @@ func (h *fakeHandlers) Report(ctx context.Context, e controllers.HandlerEndpoint
 	}
 	m, err := routing.DecodeManifest([]byte(manifest.Data[routing.ManifestFile]))
 	return routing.Report{Hash: m.Hash}, err
+}
+
+func (h *fakeHandlers) UnknownDeployments(context.Context, controllers.HandlerEndpoint, *keys.Academy) ([]routing.UnknownDeployment, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.unknown, nil
 }
 
 func (h *fakeHandlers) Nudge(context.Context, controllers.HandlerEndpoint, string, int) error {
@@ -149,7 +156,7 @@ func startOperator(t *testing.T, namespace string, handlers controllers.Handlers
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = controllers.Setup(mgr, controllers.Options{Handlers: handlers, Random: rand.Reader, Clock: clock.RealClock{}})
+	err = controllers.Setup(mgr, controllers.Options{Handlers: handlers, Random: rand.Reader, Clock: clock.RealClock{}, ObserveEvery: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,9 @@ type Handlers interface {
 	Endpoints(ctx context.Context, key AcademyKey) ([]HandlerEndpoint, error)
 	// Report asks one handler.
 	Report(ctx context.Context, endpoint HandlerEndpoint, academyKeys *keys.Academy) (routing.Report, error)
+	// UnknownDeployments asks one handler for the deployments that launched and are not listed. All handlers of an
+	// academy know the same.
+	UnknownDeployments(ctx context.Context, endpoint HandlerEndpoint, academyKeys *keys.Academy) ([]routing.UnknownDeployment, error)
 	// Nudge makes the kubelet of a handler's pod look for a new table at once; attempt counts the nudges for one table.
 	Nudge(ctx context.Context, endpoint HandlerEndpoint, hash string, attempt int) error
 }
@@ -145,13 +148,9 @@ var nudgeAt = map[int]int{0: 1, 3: 2, 5: 3, 6: 4, 8: 5}
 
 // Serving implements World. A handler that does not answer counts as serving nothing.
 func (c *cluster) Serving(ctx context.Context, key AcademyKey, in compile.Input, wanted string, attempt int) ([]string, error) {
-	secret := in.Secrets[compile.AcademySecretName(key.Name)]
-	if secret == nil {
-		return nil, errors.New("the keys of the academy are missing")
-	}
-	academyKeys, err := keys.ParseAcademy(secret.Data)
+	academyKeys, err := parseAcademyKeys(in.Secrets[compile.AcademySecretName(key.Name)])
 	if err != nil {
-		return nil, fmt.Errorf("read the keys of the academy: %w", err)
+		return nil, err
 	}
 	endpoints, err := c.handlers.Endpoints(ctx, key)
 	if err != nil {
@@ -171,6 +170,17 @@ func (c *cluster) Serving(ctx context.Context, key AcademyKey, in compile.Input,
 		}
 	}
 	return hashes, nil
+}
+
+func parseAcademyKeys(secret *corev1.Secret) (*keys.Academy, error) {
+	if secret == nil {
+		return nil, errors.New("the keys of the academy are missing")
+	}
+	academyKeys, err := keys.ParseAcademy(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of the academy: %w", err)
+	}
+	return academyKeys, nil
 }
 
 // Changed implements World.

@@ -40,6 +40,7 @@ const (
 	ReasonAcademyNotFound       = "AcademyNotFound"
 	ReasonAcademyNotAccepted    = "AcademyNotAccepted"
 	ReasonURLConflict           = "URLConflict"
+	ReasonPlatformNotFound      = "PlatformNotFound"
 	ReasonDuplicateRegistration = "DuplicateRegistration"
 	ReasonDuplicateConsumerKey  = "DuplicateConsumerKey"
 	ReasonSecretNotFound        = "SecretNotFound"
@@ -119,6 +120,52 @@ type SecretReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 }
+
+// LinkByEmail says whether a person who is launched for the first time may be given the account that has their email
+// address.
+// +kubebuilder:validation:Enum=Never;TrustedDomains;Always
+type LinkByEmail string
+
+// Values of LinkByEmail. Left out, it is Never: the administrator of a learning system can write any address into a
+// launch.
+const (
+	// LinkByEmailNever keeps people of different systems apart, whatever their addresses.
+	LinkByEmailNever LinkByEmail = "Never"
+	// LinkByEmailTrustedDomains believes the system about the addresses in trustedEmailDomains.
+	LinkByEmailTrustedDomains LinkByEmail = "TrustedDomains"
+	// LinkByEmailAlways believes the system about every address. It is for one's own systems.
+	LinkByEmailAlways LinkByEmail = "Always"
+)
+
+// UserLinking says which email addresses a learning system is believed about.
+// +kubebuilder:validation:XValidation:rule="!has(self.linkByEmail) || self.linkByEmail != 'TrustedDomains' || (has(self.trustedEmailDomains) && self.trustedEmailDomains.size() > 0)",message="linkByEmail TrustedDomains needs at least one entry in trustedEmailDomains"
+// +kubebuilder:validation:XValidation:rule="!has(self.trustedEmailDomains) || (has(self.linkByEmail) && self.linkByEmail == 'TrustedDomains')",message="trustedEmailDomains is for linkByEmail TrustedDomains only"
+type UserLinking struct {
+	// linkByEmail says whether a person who is launched for the first time may be given the account that has their
+	// email address: Never, TrustedDomains (for addresses in trustedEmailDomains) or Always. An account is shared only
+	// when the system that it came from was believed about the address too. Where it is not allowed and the address is
+	// taken, the launch is refused (EmailInUse). Left out: that of the academy for a platform, Never for the academy.
+	// +optional
+	LinkByEmail LinkByEmail `json:"linkByEmail,omitempty"`
+	// trustedEmailDomains are the parts after the @, compared exactly: example.org does not include sub.example.org.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.all(d, d.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'))",message="trustedEmailDomains must be lower-case domains such as example.org"
+	TrustedEmailDomains []string `json:"trustedEmailDomains,omitempty"`
+}
+
+// LTI12Roles says what the roles in an OAuth-signed form launch are worth.
+// +kubebuilder:validation:Enum=Ignore;Accept
+type LTI12Roles string
+
+// Values of LTI12Roles. Left out, it is Ignore: everybody who administers a course there has the shared secret, and
+// could make anybody a teacher with it.
+const (
+	LTI12RolesIgnore LTI12Roles = "Ignore"
+	LTI12RolesAccept LTI12Roles = "Accept"
+)
 
 // SigningKey describes one key of a registration; the key itself is in a Secret.
 type SigningKey struct {

@@ -28,6 +28,15 @@ type LTIAcademySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.startsWith('https://') || self.matches('^http://(([a-z0-9-]+[.])*localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|[[]::1[]])(:[0-9]+)?$')",message="url must be https (http is allowed on loopback hosts only)"
 	URL string `json:"url"`
 
+	// aliases are further public addresses of the same launch handler, for example of a brand. A request on the host of
+	// one is answered with, and verified against, the address as it stands here. Same form as url; they may change.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.all(a, a.matches('^(https://[A-Za-z0-9.-]+|https?://(([a-z0-9-]+[.])*localhost|127[.][0-9]+[.][0-9]+[.][0-9]+|[[]::1[]]))(:[0-9]{1,5})?$'))",message="aliases must be https://host or https://host:port, without path (http is allowed on loopback hosts only)"
+	Aliases []string `json:"aliases,omitempty"`
+
 	// activation switches LTI for the whole academy on or off. Left out: Activated.
 	// +optional
 	Activation Activation `json:"activation,omitempty"`
@@ -39,6 +48,11 @@ type LTIAcademySpec struct {
 	// storage is where the launch handler keeps launches, nonces and people. Left out: SQLite with 1Gi.
 	// +optional
 	Storage *AcademyStorage `json:"storage,omitempty"`
+
+	// users says which email addresses other systems are believed about: in launches with an activity's own LTI 1.2 key,
+	// and as the default of every LTIPlatform. Left out: none.
+	// +optional
+	Users *UserLinking `json:"users,omitempty"`
 
 	// clients are the academy's own applications. Each may redeem launch codes.
 	// +optional
@@ -161,6 +175,7 @@ type TableStatus struct {
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="the name of an LTIAcademy may have at most 40 characters: names of its Deployment and ConfigMaps are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only and starts with a letter: names of its Services are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1",message="handler.replicas can be at most 1 with SQLite storage"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.aliases) || !(self.spec.url in self.spec.aliases)",message="aliases must not repeat url"
 type LTIAcademy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

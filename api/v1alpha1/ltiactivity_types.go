@@ -96,6 +96,24 @@ type ShareLTI12 struct {
 	// Left out: the operator generates one, named <activity>-lti12.
 	// +optional
 	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+	// platformRef names the LTIPlatform that this key was given to. Its people are then those of the platform's own form
+	// launches, and the platform's activation and labels count. Left out: people are told apart by the instance that
+	// sends them (tool_consumer_instance_guid).
+	// +optional
+	PlatformRef *PlatformReference `json:"platformRef,omitempty"`
+	// roles: Ignore signs everybody in as a learner; Accept believes the roles in the form. Left out: that of the
+	// platform in platformRef, else Ignore.
+	// +optional
+	Roles LTI12Roles `json:"roles,omitempty"`
+}
+
+// PlatformReference names an LTIPlatform of the same academy and namespace.
+type PlatformReference struct {
+	// name of the LTIPlatform.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
 }
 
 // PlatformSelector selects LTIPlatforms by label.

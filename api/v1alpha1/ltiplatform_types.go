@@ -33,6 +33,15 @@ type LTIPlatformSpec struct {
 	// +optional
 	LTI13 *PlatformLTI13 `json:"lti13,omitempty"`
 
+	// lti12 gives the platform one consumer key and secret for all activities that it may open, beside the key that each
+	// activity has of its own.
+	// +optional
+	LTI12 *PlatformLTI12 `json:"lti12,omitempty"`
+
+	// users says how people of this platform are known in the academy.
+	// +optional
+	Users *PlatformUsers `json:"users,omitempty"`
+
 	// deployments of the tool in the platform that launches are accepted from. Left out: any.
 	// +optional
 	Deployments *PlatformDeployments `json:"deployments,omitempty"`
@@ -62,6 +71,10 @@ type PlatformLTI13 struct {
 	// authenticationURL is the platform's OIDC authentication request URL.
 	// +required
 	AuthenticationURL PeerURL `json:"authenticationURL"`
+	// accessTokenURL is where this tool gets access tokens for the platform's services, such as grades. Launches do
+	// without.
+	// +optional
+	AccessTokenURL *PeerURL `json:"accessTokenURL,omitempty"`
 	// jwksURL is the address of the platform's public keys.
 	// +optional
 	JWKSURL *PeerURL `json:"jwksURL,omitempty"`
@@ -70,6 +83,56 @@ type PlatformLTI13 struct {
 	// +kubebuilder:validation:MinLength=2
 	// +kubebuilder:validation:MaxLength=65536
 	JWKS *string `json:"jwks,omitempty"`
+}
+
+// LTI12Realm says whose people a form launch brings.
+// +kubebuilder:validation:Enum=Separate;Shared
+type LTI12Realm string
+
+// Values of LTI12Realm. Left out, it is Separate.
+const (
+	// LTI12RealmSeparate keeps people of form launches apart from those of LTI 1.3: whoever has the shared secret can
+	// name any user. One person becomes the same in both when the platform sends a signed lti1p1 claim.
+	LTI12RealmSeparate LTI12Realm = "Separate"
+	// LTI12RealmShared takes user 4 of a form launch for user 4 of LTI 1.3.
+	LTI12RealmShared LTI12Realm = "Shared"
+)
+
+// PlatformLTI12 are the settings of OAuth-signed form launches (LTI 1.0 to 1.2) with the platform's own key.
+type PlatformLTI12 struct {
+	// credentialsSecretRef names a Secret with consumerKey and sharedSecret, labelled lti-operator.io/use: "true".
+	// Left out: the operator generates one, named <platform>.lti12.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+	// roles: Ignore signs everybody in as a learner; Accept believes the roles in the form. Left out: Ignore.
+	// +optional
+	Roles LTI12Roles `json:"roles,omitempty"`
+	// realm: Separate keeps the people of form launches apart from those of LTI 1.3; Shared takes equal user ids for the
+	// same person. Left out: Separate.
+	// +optional
+	Realm LTI12Realm `json:"realm,omitempty"`
+}
+
+// PlatformUsers says how people of a platform are known in the academy.
+type PlatformUsers struct {
+	// realm is the name under which the people of this platform are known; user 4 of one realm is never user 4 of
+	// another. It cannot change. Give a new LTIPlatform the realm of an old one to carry its people over. Left out: the
+	// object's name.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="realm may hold lower-case letters, digits, - and . only"
+	Realm string `json:"realm,omitempty"`
+	// previousIssuers are issuers that people of this realm had before. After lti13.issuer has changed, people who were
+	// known under the former one are refused (IssuerChanged) until it is listed here: another system could have taken
+	// its place, with user ids that mean other people.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=2048
+	PreviousIssuers []string `json:"previousIssuers,omitempty"`
+
+	UserLinking `json:",inline"`
 }
 
 // DeploymentPolicy says which deployment IDs are accepted.
@@ -134,6 +197,37 @@ type LTIPlatformStatus struct {
 	// +listMapKey=keyID
 	// +kubebuilder:validation:MaxItems=8
 	Keys []SigningKey `json:"keys,omitempty"`
+	// lti12 are the values of form launches with the platform's own key.
+	// +optional
+	LTI12 *PlatformLTI12Status `json:"lti12,omitempty"`
+	// unknownDeployments are deployments that launched, provably from this platform, although deployments does not list
+	// them; the newest ones. Add those that you know to spec.deployments.list.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=20
+	UnknownDeployments []UnknownDeployment `json:"unknownDeployments,omitempty"`
+}
+
+// PlatformLTI12Status are the values of form launches with the platform's own key. The launch URL is that of each
+// activity.
+type PlatformLTI12Status struct {
+	// credentialsSecretName is the Secret that holds consumerKey and sharedSecret.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	CredentialsSecretName string `json:"credentialsSecretName"`
+}
+
+// UnknownDeployment is a deployment that launched and is not listed.
+type UnknownDeployment struct {
+	// id is the deployment ID as the platform sent it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	ID string `json:"id"`
+	// firstSeenAt is when it was refused first.
+	// +required
+	FirstSeenAt metav1.Time `json:"firstSeenAt"`
 }
 
 // PlatformDetails are the values that the platform's administrator pastes.
@@ -150,6 +244,12 @@ type PlatformDetails struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
 	TargetLinkURI string `json:"targetLinkURI"`
+	// aliasRedirectURIs are the redirect URIs at the academy's aliases, for launches of links that lead there.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MaxLength=2048
+	AliasRedirectURIs []string `json:"aliasRedirectURIs,omitempty"`
 	// jwksURL is the address of this tool's public keys.
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
@@ -174,6 +274,7 @@ type PlatformDetails struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="the name of an LTIPlatform may have at most 63 characters: it is part of URLs and of the name of its Secret"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.users) && has(self.spec.users.realm) ? self.spec.users.realm : self.metadata.name) == (has(oldSelf.spec.users) && has(oldSelf.spec.users.realm) ? oldSelf.spec.users.realm : oldSelf.metadata.name)",message="users.realm cannot be changed: the people of this platform are known by it (left out, it is the object's name)"
 type LTIPlatform struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -211,4 +312,36 @@ func (p *LTIPlatform) EffectiveDeploymentPolicy() DeploymentPolicy {
 		return DeploymentsAny
 	}
 	return p.Spec.Deployments.Policy
+}
+
+// EffectiveRealm resolves users.realm: the object's name when left out.
+func (p *LTIPlatform) EffectiveRealm() string {
+	if u := p.Spec.Users; u != nil && u.Realm != "" {
+		return u.Realm
+	}
+	return p.Name
+}
+
+// LTI12SecretName is the Secret with the platform's consumer key and secret, and whether the operator generates it. It
+// ends with .lti12 and not, like that of an activity, with -lti12, so that a platform and an activity of one name do
+// not share it.
+func (p *LTIPlatform) LTI12SecretName() (name string, generated bool) {
+	if l := p.Spec.LTI12; l != nil && l.CredentialsSecretRef != nil {
+		return l.CredentialsSecretRef.Name, false
+	}
+	return p.Name + ".lti12", true
+}
+
+// Lists tells whether the spec has something to say about the deployment: it is listed, activated or not, or all are
+// accepted.
+func (p *LTIPlatform) Lists(deploymentID string) bool {
+	if p.EffectiveDeploymentPolicy() == DeploymentsAny {
+		return true
+	}
+	for _, d := range p.Spec.Deployments.List {
+		if d.ID == deploymentID {
+			return true
+		}
+	}
+	return false
 }

@@ -130,6 +130,23 @@ func TestRules(t *testing.T) {
 		"a frame ancestor that adds a rule":     {kind: "LTIPlatform", spec: "title: M\nframeAncestors: ['https://a.example; script-src *']", message: ancestors},
 		"platform with a name that is too long": {kind: "LTIPlatform", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
 
+		"aliases":                               {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example', 'https://brand.example:8443', 'http://lti.localhost:9402']"},
+		"an alias over http":                    {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['http://brand.example']", message: "aliases must be https://host"},
+		"an alias with a path":                  {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example/lti']", message: "aliases must be https://host"},
+		"an alias that is the url":              {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://a.example']", message: "aliases must not repeat url"},
+		"trusted domains":                       {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: [example.org]}"},
+		"trusted domains without a list":        {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains}", message: "needs at least one entry"},
+		"a list of domains for nothing":         {kind: "LTIPlatform", spec: "title: M\nusers: {trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
+		"a list of domains for all":             {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Always, trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
+		"a domain with an @":                    {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: ['@example.org']}", message: "lower-case domains"},
+		"an unknown way of linking":             {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Sometimes}", message: "Unsupported value"},
+		"a realm and previous issuers":          {kind: "LTIPlatform", spec: "title: M\nusers: {realm: old-moodle, previousIssuers: ['https://old.example'], linkByEmail: Never}"},
+		"a realm with a slash":                  {kind: "LTIPlatform", spec: "title: M\nusers: {realm: a/lti12}", message: "realm may hold"},
+		"a realm with a colon":                  {kind: "LTIPlatform", spec: "title: M\nusers: {realm: 'lti12:x'}", message: "realm may hold"},
+		"a key for the platform":                {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Accept, realm: Shared, credentialsSecretRef: {name: s}}"},
+		"a key for the platform, generated":     {kind: "LTIPlatform", spec: "title: M\nlti12: {}"},
+		"roles that are neither":                {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Trust}", message: "Unsupported value"},
+		"activity with a key of a platform":     {kind: "LTIActivity", spec: activity("  lti12: {platformRef: {name: moodle}, roles: Ignore}")},
 		"tool with a title only":                {kind: "LTITool", spec: "title: Lab"},
 		"tool with a name that is too long":     {kind: "LTITool", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
 		"activity that is shared":               {kind: "LTIActivity", spec: activity("")},
@@ -166,6 +183,33 @@ func TestTheURLOfAnAcademyCannotChange(t *testing.T) {
 	}
 	if err := api.Update(t.Context(), a); err == nil || !strings.Contains(err.Error(), "url cannot be changed") {
 		t.Error(err)
+	}
+}
+
+func TestTheRealmOfAPlatformCannotChange(t *testing.T) {
+	const message = "users.realm cannot be changed"
+	for name, c := range map[string]struct{ before, after, message string }{
+		"set to the name that it had":         {"title: M", "title: M\nusers: {realm: NAME}", ""},
+		"left out after it was the name":      {"title: M\nusers: {realm: NAME}", "title: M", ""},
+		"set to another one":                  {"title: M", "title: M\nusers: {realm: other}", message},
+		"changed":                             {"title: M\nusers: {realm: one}", "title: M\nusers: {realm: two}", message},
+		"left out after it was another one":   {"title: M\nusers: {realm: one}", "title: M\nusers: {linkByEmail: Never}", message},
+		"other settings of the users changed": {"title: M\nusers: {realm: one}", "title: M\nusers: {realm: one, linkByEmail: Always}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := "realm-" + strings.ReplaceAll(name, " ", "-")
+			o := object(t, "LTIPlatform", id, strings.ReplaceAll(c.before, "NAME", id))
+			if err := api.Create(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			o.Object["spec"] = object(t, "LTIPlatform", id, strings.ReplaceAll(c.after, "NAME", id)).Object["spec"]
+			switch err := api.Update(t.Context(), o); {
+			case c.message == "" && err != nil:
+				t.Error(err)
+			case c.message != "" && (err == nil || !strings.Contains(err.Error(), c.message)):
+				t.Error(err)
+			}
+		})
 	}
 }
 

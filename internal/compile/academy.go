@@ -5,7 +5,9 @@ package compile
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -44,6 +46,8 @@ func (c *compiler) academy() {
 			Name:           a.Name,
 			Title:          a.Spec.Title,
 			URL:            a.Spec.URL,
+			Aliases:        a.Spec.Aliases,
+			Users:          users(a.Spec.Users),
 			Active:         a.Spec.Activation.Active(),
 			Generation:     a.Generation,
 			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
@@ -57,15 +61,31 @@ func (c *compiler) academy() {
 }
 
 func (c *compiler) urlConflict(a *v1alpha1.LTIAcademy) verdict {
+	mine := addresses(a)
 	// The oldest one is named, whatever the order of the list: a message that alternates would be written to status again
 	// and again.
 	for _, other := range byAge(c.in.OtherAcademies) {
-		if strings.EqualFold(other.Spec.URL, a.Spec.URL) && older(other, a) {
-			return refused(v1alpha1.ReasonURLConflict, fmt.Sprintf(
-				"spec.url: the older LTIAcademy %s/%s has the same url; give each academy an address of its own", other.Namespace, other.Name))
+		if !older(other, a) {
+			continue
+		}
+		for _, address := range slices.Sorted(maps.Keys(addresses(other))) {
+			if field, shared := mine[address]; shared {
+				return refused(v1alpha1.ReasonURLConflict, fmt.Sprintf(
+					"%s: the older LTIAcademy %s/%s has the same address; give each academy addresses of its own", field, other.Namespace, other.Name))
+			}
 		}
 	}
 	return verdict{}
+}
+
+// addresses maps each public address of an academy, in lower case, to the field that it stands in.
+func addresses(a *v1alpha1.LTIAcademy) map[string]string {
+	out := map[string]string{}
+	for _, alias := range a.Spec.Aliases {
+		out[strings.ToLower(alias)] = "spec.aliases"
+	}
+	out[strings.ToLower(a.Spec.URL)] = "spec.url"
+	return out
 }
 
 func (c *compiler) academyKeys() (*routing.AcademyKeys, verdict) {

@@ -55,6 +55,7 @@ type Result struct {
 	Served bool
 
 	PlatformDetails *v1alpha1.PlatformDetails
+	PlatformLTI12   *v1alpha1.PlatformLTI12Status
 	ToolDetails     *v1alpha1.ToolDetails
 	LTI12           *v1alpha1.ActivityLTI12Status
 	LTI13           *v1alpha1.ActivityLTI13Status
@@ -73,6 +74,7 @@ type Output struct {
 func Compile(in Input) *Output {
 	c := &compiler{in: in, out: &Output{Results: map[Ref]Result{}}}
 	c.academy()
+	c.lti12 = c.credentials()
 	c.platforms()
 	c.tools()
 	c.activities()
@@ -84,6 +86,8 @@ type compiler struct {
 	out *Output
 	// url is the academy's public address; empty while there is none.
 	url string
+	// lti12 holds the LTI 1.2 credentials of every resource that has some.
+	lti12 map[Ref]credential
 }
 
 // verdict is the outcome of checking one thing; the zero value means accepted.
@@ -138,6 +142,11 @@ func (in *Input) ReferredSecrets() []string {
 	if in.Academy != nil {
 		for _, client := range in.Academy.Spec.Clients {
 			seen[client.ClientSecretRef.Name] = true
+		}
+	}
+	for _, p := range in.Platforms {
+		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {
+			seen[name] = true
 		}
 	}
 	for _, a := range in.Activities {

@@ -41,9 +41,18 @@ func (c *compiler) platforms() {
 	claimed := map[registration]string{}
 	academy := c.academyVerdict()
 	for _, p := range byAge(c.in.Platforms) {
-		r := Result{Generation: p.Generation, Deactivated: !p.Spec.Activation.Active(), Registered: p.Spec.LTI13 != nil}
+		ref := Ref{v1alpha1.KindPlatform, p.Name}
+		r := Result{
+			Generation: p.Generation, Deactivated: !p.Spec.Activation.Active(),
+			// A form launch needs no value of the other party.
+			Registered: p.Spec.LTI13 != nil || p.Spec.LTI12 != nil,
+		}
 		if c.url != "" {
-			r.PlatformDetails = platformDetails(c.url, p.Name)
+			r.PlatformDetails = platformDetails(c.in.Academy, p.Name)
+			if p.Spec.LTI12 != nil {
+				name, _ := p.LTI12SecretName()
+				r.PlatformLTI12 = &v1alpha1.PlatformLTI12Status{CredentialsSecretName: name}
+			}
 		}
 		lti13, duplicate := platformLTI13(p), verdict{}
 		if lti13 != nil {
@@ -63,32 +72,58 @@ func (c *compiler) platforms() {
 		}
 		described, public, key := c.signingKey(v1alpha1.KindPlatform, p.Name)
 		r.Keys = described
-		r.apply(academy, duplicate, inline, key)
+		r.apply(academy, duplicate, inline, key, c.lti12[ref].verdict)
 		if academy.ok() {
 			r.Served = true
-			c.out.Table.Platforms = append(c.out.Table.Platforms, routing.Platform{
+			entry := routing.Platform{
 				Name:           p.Name,
 				Title:          p.Spec.Title,
 				Active:         p.Spec.Activation.Active(),
 				Generation:     p.Generation,
 				Labels:         p.Labels,
+				Realm:          p.EffectiveRealm(),
+				Users:          users(c.in.Academy.Spec.Users),
 				LTI13:          lti13,
 				AnyDeployment:  p.EffectiveDeploymentPolicy() == v1alpha1.DeploymentsAny,
 				Deployments:    platformDeployments(p),
 				FrameAncestors: p.Spec.FrameAncestors,
 				PublicKeys:     public,
-			})
+			}
+			if u := p.Spec.Users; u != nil {
+				entry.PreviousIssuers = u.PreviousIssuers
+				if u.LinkByEmail != "" {
+					entry.Users = users(&u.UserLinking)
+				}
+			}
+			c.out.Table.Platforms = append(c.out.Table.Platforms, entry)
+			c.serveCredential(ref)
 		}
-		c.out.Results[Ref{v1alpha1.KindPlatform, p.Name}] = r
+		c.out.Results[ref] = r
 	}
 }
 
-func platformDetails(academyURL, name string) *v1alpha1.PlatformDetails {
+// users resolves which email addresses a system is believed about: none when left out.
+func users(in *v1alpha1.UserLinking) routing.Users {
+	switch {
+	case in == nil:
+	case in.LinkByEmail == v1alpha1.LinkByEmailAlways:
+		return routing.Users{AnyEmail: true}
+	case in.LinkByEmail == v1alpha1.LinkByEmailTrustedDomains:
+		return routing.Users{EmailDomains: in.TrustedEmailDomains}
+	}
+	return routing.Users{}
+}
+
+func platformDetails(academy *v1alpha1.LTIAcademy, name string) *v1alpha1.PlatformDetails {
+	academyURL := academy.Spec.URL
 	details := &v1alpha1.PlatformDetails{
 		LoginInitiationURL: routing.PlatformLoginURL(academyURL, name),
 		RedirectURI:        routing.PlatformLaunchURL(academyURL, name),
 		TargetLinkURI:      routing.PlatformLaunchURL(academyURL, name),
 		JWKSURL:            routing.PlatformJWKSURL(academyURL, name),
+	}
+	for _, alias := range academy.Spec.Aliases {
+		details.AliasRedirectURIs = append(details.AliasRedirectURIs, routing.PlatformLaunchURL(alias, name))
 	}
 	if u, err := url.Parse(academyURL); err == nil {
 		details.Domain = u.Hostname()

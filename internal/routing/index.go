@@ -2,7 +2,12 @@
 
 package routing
 
-import "crypto/subtle"
+import (
+	"crypto/subtle"
+	"net/url"
+	"slices"
+	"strings"
+)
 
 // Index answers the questions that a launch asks of a table, each in constant time. It is immutable.
 type Index struct {
@@ -10,6 +15,7 @@ type Index struct {
 	Academy Academy
 	Keys    AcademyKeys
 
+	bases       map[string]string // by host
 	platforms   map[string]*Platform
 	tools       map[string]*Tool
 	activities  map[string]*Activity
@@ -22,10 +28,16 @@ func NewIndex(hash string, t *Table) *Index {
 		Hash:        hash,
 		Academy:     t.Academy,
 		Keys:        t.AcademyKeys,
+		bases:       make(map[string]string, len(t.Academy.Aliases)+1),
 		platforms:   make(map[string]*Platform, len(t.Platforms)),
 		tools:       make(map[string]*Tool, len(t.Tools)),
 		activities:  make(map[string]*Activity, len(t.Activities)),
 		credentials: make(map[string]*Credential, len(t.Credentials)),
+	}
+	for _, address := range slices.Concat(t.Academy.Aliases, []string{t.Academy.URL}) {
+		if u, err := url.Parse(address); err == nil {
+			x.bases[strings.ToLower(u.Host)] = address
+		}
 	}
 	for i := range t.Platforms {
 		x.platforms[t.Platforms[i].Name] = &t.Platforms[i]
@@ -40,6 +52,20 @@ func NewIndex(hash string, t *Table) *Index {
 		x.credentials[t.Credentials[i].ConsumerKey] = &t.Credentials[i]
 	}
 	return x
+}
+
+// Base returns the public address, without trailing slash, that a request on this host is for: one of the configured
+// ones, whatever the request says; the academy's URL for a host that none has.
+func (x *Index) Base(host string) string {
+	if base, ok := x.bases[strings.ToLower(host)]; ok {
+		return base
+	}
+	return x.Academy.URL
+}
+
+// IsBase tells whether the address is one of the academy's public addresses.
+func (x *Index) IsBase(address string) bool {
+	return address == x.Academy.URL || slices.Contains(x.Academy.Aliases, address)
 }
 
 // Platform returns the platform of that name, or nil.
@@ -94,4 +120,14 @@ func (p *Platform) AcceptsDeployment(id string) (accepted, known bool) {
 		}
 	}
 	return false, false
+}
+
+// Vouches tells whether the system that these settings are for is believed about the address. It never is about one with
+// letters beyond ASCII: some of them look like, and are folded to, others.
+func (u *Users) Vouches(email string) bool {
+	at := strings.LastIndexByte(email, '@')
+	if at <= 0 || strings.ContainsFunc(email, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return false
+	}
+	return u.AnyEmail || slices.Contains(u.EmailDomains, strings.ToLower(email[at+1:]))
 }

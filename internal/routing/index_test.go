@@ -139,3 +139,43 @@ func TestAddressesHandedOut(t *testing.T) {
 		})
 	}
 }
+
+func TestWhichAddressesASystemIsBelievedAbout(t *testing.T) {
+	for _, c := range []struct {
+		users Users
+		email string
+		want  bool
+	}{
+		{Users{}, "a@example.org", false},
+		{Users{AnyEmail: true}, "a@example.org", true},
+		{Users{AnyEmail: true}, "", false},
+		{Users{AnyEmail: true}, "example.org", false},
+		{Users{AnyEmail: true}, "boo\u212a@example.org", false},
+		{Users{AnyEmail: true}, "a b@example.org", false},
+		{Users{EmailDomains: []string{"example.org"}}, "A@Example.ORG", true},
+		{Users{EmailDomains: []string{"example.org"}}, "a@sub.example.org", false},
+		{Users{EmailDomains: []string{"example.org"}}, "a@example.org.evil.example", false},
+		{Users{EmailDomains: []string{"example.org"}}, `"a@evil.example"@example.org`, true},
+		{Users{EmailDomains: []string{"example.org"}}, "@example.org", false},
+	} {
+		if got := c.users.Vouches(c.email); got != c.want {
+			t.Errorf("%+v about %q: %t", c.users, c.email, got)
+		}
+	}
+}
+
+func TestTheHostChoosesAmongTheConfiguredAddresses(t *testing.T) {
+	x := NewIndex("h", &Table{Academy: Academy{URL: "https://lti.acme.example", Aliases: []string{"https://lti.brand.example", "http://lti.localhost:9402"}}})
+	for host, want := range map[string]string{
+		"lti.acme.example": "https://lti.acme.example", "LTI.brand.example": "https://lti.brand.example",
+		"lti.localhost:9402": "http://lti.localhost:9402", "lti.localhost": "https://lti.acme.example",
+		"evil.example": "https://lti.acme.example", "": "https://lti.acme.example",
+	} {
+		if got := x.Base(host); got != want {
+			t.Errorf("%q: %s", host, got)
+		}
+	}
+	if x.IsBase("https://evil.example") || x.IsBase("") || !x.IsBase("https://lti.brand.example") {
+		t.Error("public addresses are confused")
+	}
+}

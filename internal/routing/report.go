@@ -7,6 +7,16 @@ import "time"
 // PathControlTable is where the handler's control port reports the table it serves.
 const PathControlTable = "/v1/table"
 
+// PathControlDeployments is where the control port lists deployments that launched and are not listed.
+const PathControlDeployments = "/v1/unknown-deployments"
+
+// UnknownDeployment is a deployment that launched, provably from its platform, and is not listed.
+type UnknownDeployment struct {
+	Platform    string    `json:"platform"`
+	ID          string    `json:"id"`
+	FirstSeenAt time.Time `json:"firstSeenAt"`
+}
+
 // Report is what a launch handler says on its control port about the table it serves.
 type Report struct {
 	// Hash is the identity of the served table; empty before the first.

@@ -157,7 +157,12 @@ func Split(t *Table) (*Set, error) {
 		s.Activities = append(s.Activities, a)
 	}
 	for _, c := range sortedBy(t.Credentials, func(c Credential) string { return c.Activity + "\x00" + c.ConsumerKey }) {
-		s := &keys[ShardOf("activity", c.Activity, KeyShards)]
+		// By its owner, so that a new key stays where the old one was.
+		shard := ShardOf("activity", c.Activity, KeyShards)
+		if c.Activity == "" {
+			shard = ShardOf("platform", c.Platform, KeyShards)
+		}
+		s := &keys[shard]
 		s.Credentials = append(s.Credentials, c)
 	}
 	set := &Set{Manifest: Manifest{

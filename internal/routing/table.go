@@ -44,9 +44,13 @@ type Academy struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
 	// URL is the configured public address, without trailing slash. Every address handed out is made from it.
-	URL        string `json:"url"`
-	Active     bool   `json:"active"`
-	Generation int64  `json:"generation"`
+	URL string `json:"url"`
+	// Aliases are further public addresses.
+	Aliases    []string `json:"aliases,omitempty"`
+	Active     bool     `json:"active"`
+	Generation int64    `json:"generation"`
+	// Users holds for launches that no platform answers for.
+	Users Users `json:"users,omitzero"`
 	// AllowPrivateCIDRs are the exceptions of the guard on outgoing connections.
 	AllowPrivateCIDRs []string `json:"allowPrivateCIDRs,omitempty"`
 	// FrameAncestors are the sources (Content Security Policy Level 3, section 6.4.2) that may frame our pages unless a
@@ -61,6 +65,11 @@ type Platform struct {
 	Active     bool              `json:"active"`
 	Generation int64             `json:"generation"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	// Realm is the name under which the people of LTI 1.3 launches are known; never empty.
+	Realm string `json:"realm"`
+	// PreviousIssuers are issuers that people of the realm had before.
+	PreviousIssuers []string `json:"previousIssuers,omitempty"`
+	Users           Users    `json:"users,omitzero"`
 	// LTI13 is nil until the other party's values are filled in.
 	LTI13 *PlatformLTI13 `json:"lti13,omitempty"`
 	// Deployments is nil when every deployment is accepted.
@@ -70,6 +79,14 @@ type Platform struct {
 	FrameAncestors []string `json:"frameAncestors,omitempty"`
 	// PublicKeys are our public keys for this registration, each a JWK (RFC 7517), newest first.
 	PublicKeys []JWK `json:"publicKeys,omitempty"`
+}
+
+// Users says which email addresses another system is believed about.
+type Users struct {
+	// AnyEmail believes it about all addresses.
+	AnyEmail bool `json:"anyEmail,omitempty"`
+	// EmailDomains believes it about addresses in these domains, in lower case.
+	EmailDomains []string `json:"emailDomains,omitempty"`
 }
 
 // PlatformLTI13 is an LTI 1.3 registration at a platform.
@@ -152,9 +169,16 @@ type Client struct {
 	SecretSHA256 []byte `json:"secretSHA256"`
 }
 
-// Credential is an LTI 1.2 consumer key with its secrets (two during an overlap) and the activity it opens.
+// Credential is an LTI 1.2 consumer key with its secrets (two during an overlap) and what it opens.
 type Credential struct {
-	Activity    string   `json:"activity"`
 	ConsumerKey string   `json:"consumerKey"`
 	Secrets     []string `json:"secrets"`
+	// Activity that the key opens; empty for every activity that the platform may open.
+	Activity string `json:"activity,omitempty"`
+	// Platform that the key was given to; empty when that is not known.
+	Platform string `json:"platform,omitempty"`
+	// Realm of the people that the key brings; empty for that of the instance that sends them.
+	Realm string `json:"realm,omitempty"`
+	// AcceptRoles believes the roles in the form.
+	AcceptRoles bool `json:"acceptRoles,omitempty"`
 }

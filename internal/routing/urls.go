@@ -9,6 +9,7 @@ package routing
 const (
 	PathLaunchCodes = "/launch-codes/redeem"
 	PathOpen        = "/launches/open"
+	PathAccounts    = "/accounts/"
 )
 
 // PlatformLoginURL is the OIDC login initiation URL for a platform.

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// credential is what became of the LTI 1.2 credentials of one resource; neither field is set for a resource without.
+type credential struct {
+	resolved *routing.Credential
+	verdict  verdict
+}
+
+// holder is a resource with LTI 1.2 credentials.
+type holder struct {
+	metav1.Object
+	ref        Ref
+	field      string
+	secretName string
+	generated  bool
+	credential routing.Credential
+	verdict    verdict
+}
+
+// credentials resolves the LTI 1.2 credentials of platforms and activities together: a consumer key is all that a
+// launch says about who sent it, so it is unique among all of them, and of two equal ones the older resource's counts.
+func (c *compiler) credentials() map[Ref]credential {
+	var holders []holder
+	platforms := map[string]*v1alpha1.LTIPlatform{}
+	for _, p := range c.in.Platforms {
+		platforms[p.Name] = p
+		if p.Spec.LTI12 != nil {
+			holders = append(holders, platformHolder(p))
+		}
+	}
+	for _, a := range c.in.Activities {
+		if a.Spec.Share != nil {
+			holders = append(holders, activityHolder(a, platforms))
+		}
+	}
+	out := map[Ref]credential{}
+	claimed := map[string]Ref{}
+	for _, h := range byAge(holders) {
+		out[h.ref] = c.resolve(h, claimed)
+	}
+	return out
+}
+
+func platformHolder(p *v1alpha1.LTIPlatform) holder {
+	name, generated := p.LTI12SecretName()
+	return holder{
+		Object: p, ref: Ref{v1alpha1.KindPlatform, p.Name}, field: "spec.lti12.credentialsSecretRef", secretName: name, generated: generated,
+		credential: routing.Credential{Platform: p.Name, Realm: formRealm(p), AcceptRoles: p.Spec.LTI12.Roles == v1alpha1.LTI12RolesAccept},
+	}
+}
+
+func activityHolder(a *v1alpha1.LTIActivity, platforms map[string]*v1alpha1.LTIPlatform) holder {
+	name, generated := a.LTI12SecretName()
+	h := holder{
+		Object: a, ref: Ref{v1alpha1.KindActivity, a.Name}, field: "spec.share.lti12.credentialsSecretRef", secretName: name, generated: generated,
+		credential: routing.Credential{Activity: a.Name},
+	}
+	var roles v1alpha1.LTI12Roles
+	if settings := a.Spec.Share.LTI12; settings != nil {
+		roles = settings.Roles
+		if settings.PlatformRef != nil {
+			p := platforms[settings.PlatformRef.Name]
+			if p == nil {
+				h.verdict = refused(v1alpha1.ReasonPlatformNotFound, fmt.Sprintf(
+					"spec.share.lti12.platformRef: there is no LTIPlatform %q of this academy", settings.PlatformRef.Name))
+				return h
+			}
+			h.credential.Platform, h.credential.Realm = p.Name, formRealm(p)
+			if roles == "" && p.Spec.LTI12 != nil {
+				roles = p.Spec.LTI12.Roles
+			}
+		}
+	}
+	h.credential.AcceptRoles = roles == v1alpha1.LTI12RolesAccept
+	return h
+}
+
+// formRealm is the realm of the people that a platform's form launches bring. No realm of LTI 1.3 has a slash in it.
+func formRealm(p *v1alpha1.LTIPlatform) string {
+	if p.Spec.LTI12 != nil && p.Spec.LTI12.Realm == v1alpha1.LTI12RealmShared {
+		return p.EffectiveRealm()
+	}
+	return p.EffectiveRealm() + "/lti12"
+}
+
+// resolve reads the consumer key and secret of a resource. claimed holds the consumer keys of older ones.
+func (c *compiler) resolve(h holder, claimed map[string]Ref) credential {
+	if h.generated && c.in.Secrets[h.secretName] == nil {
+		return credential{verdict: pending(fmt.Sprintf("the LTI 1.2 credentials (Secret %s) are being made", h.secretName))}
+	}
+	data, v := c.secretData(h.field, h.secretName, v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret)
+	if !v.ok() {
+		return credential{verdict: v}
+	}
+	if first, taken := claimed[data[0]]; taken {
+		return credential{verdict: refused(v1alpha1.ReasonDuplicateConsumerKey, fmt.Sprintf(
+			"%s: the consumer key in Secret %s is already used by the older %s %s; consumer keys are unique in an academy",
+			h.field, h.secretName, first.Kind, first.Name))}
+	}
+	claimed[data[0]] = h.ref
+	if !h.verdict.ok() {
+		return credential{verdict: h.verdict}
+	}
+	h.credential.ConsumerKey, h.credential.Secrets = data[0], []string{data[1]}
+	return credential{resolved: &h.credential}
+}
+
+// serveCredential adds the credential of a resource to the table. A broken one closes LTI 1.2 only.
+func (c *compiler) serveCredential(ref Ref) {
+	if r := c.lti12[ref].resolved; r != nil {
+		c.out.Table.Credentials = append(c.out.Table.Credentials, *r)
+	}
+}
