@@ -16,6 +16,8 @@ RACE ?= -race
 # What to test, and further flags, as in `make test PACKAGES=./internal/lti/... FLAGS='-run Nonce -v'`.
 PACKAGES ?= ./...
 FLAGS ?=
+# How long `make fuzz` tries each target.
+FUZZTIME ?= 20s
 
 ##@ General
 
@@ -36,10 +38,11 @@ clean: ## Remove ./bin and the peers' node_modules; the control plane and the to
 ##@ Development
 
 .PHONY: generate
-generate: ## Regenerate deep copies, CRDs and the operator's role from the code.
+generate: ## Regenerate deep copies, CRDs, the operator's role and the pages of docs/ that are tables.
 	@mkdir -p bin && touch bin/.generating
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt crd paths=./api/... output:crd:dir=config/crd
 	$(CONTROLLER_GEN) rbac:roleName=lti-operator paths=./controllers/... output:rbac:dir=config/rbac
+	go run ./hack/docs docs
 	@# The CRD of a kind that is gone was not written again.
 	@find config/crd -name 'lti-operator.io_*.yaml' ! -newer bin/.generating -delete
 
@@ -63,6 +66,10 @@ test: ## Run all tests, with the race detector and a real API server.
 	$(if $(RACE),hack/tools/ensure.sh gcc)
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" \
 		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off $(FLAGS) $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME each (default 20s).
+	FUZZTIME=$(FUZZTIME) hack/tools/fuzz.sh
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl from source (once, some minutes) and print their folder.

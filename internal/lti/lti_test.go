@@ -176,20 +176,46 @@ func TestParseFormReadsWhatWasEncoded(t *testing.T) {
 	})
 }
 
-// Where net/url accepts a form, both decoders see the same values.
+// Where net/url accepts a form, both decoders see the same values; and what was
+// read is read again from any way of writing it.
 func FuzzParseForm(f *testing.F) {
-	for _, s := range []string{"a=1&b=2&a=3", "a+b=%C3%A9", "a=%zz", "&&=&", "x"} {
+	for _, s := range []string{"a=1&b=2&a=3", "a+b=%C3%A9", "a=%zz", "&&=&", "x", "%2b=%2B;%00", "a=%ff&b=\xff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got, err := ParseForm(s)
 		std, stdErr := url.ParseQuery(s)
 		if err != nil {
+			if code := CodeOf(err); code != RequestMalformed && code != RequestTooLarge || got != nil {
+				t.Fatalf("%v with %d parameters", err, len(got))
+			}
 			if stdErr == nil && len(s) <= MaxFormBytes && strings.Count(s, "&") < MaxFormParams {
 				t.Fatalf("refused what net/url accepts: %v", err)
 			}
 			return
 		}
+		again := func(how string, encode func(string) string) {
+			var parts []string
+			for _, p := range got {
+				parts = append(parts, encode(p.Name)+"="+encode(p.Value))
+			}
+			text := strings.Join(parts, "&")
+			back, err := ParseForm(text)
+			if CodeOf(err) == RequestTooLarge && len(text) > MaxFormBytes {
+				return // each byte may need three
+			}
+			if err != nil || !slices.Equal(got, back) {
+				t.Fatalf("%s and read again: %q, %v, want %q", how, back, err, got)
+			}
+		}
+		again("encoded", url.QueryEscape)
+		again("every byte encoded", func(s string) string {
+			var b strings.Builder
+			for i := range len(s) {
+				fmt.Fprintf(&b, "%%%02x", s[i])
+			}
+			return b.String()
+		})
 		if stdErr != nil {
 			if !strings.Contains(s, ";") {
 				t.Fatalf("accepted what net/url refuses: %v", stdErr)

@@ -46,6 +46,7 @@ const (
 	ParameterMissing       Code = "ParameterMissing"
 	ParameterRepeated      Code = "ParameterRepeated"
 	ParameterInvalid       Code = "ParameterInvalid"
+	AddressUnknown         Code = "AddressUnknown"
 	MessageTypeUnsupported Code = "MessageTypeUnsupported"
 	VersionUnsupported     Code = "VersionUnsupported"
 
@@ -99,19 +100,18 @@ const (
 
 	PlatformUnknown     Code = "PlatformUnknown"
 	ActivityUnknown     Code = "ActivityUnknown"
-	ToolUnknown         Code = "ToolUnknown"
 	NotShared           Code = "NotShared"
 	NotRegistered       Code = "NotRegistered"
 	AcademyDeactivated  Code = "AcademyDeactivated"
 	PlatformDeactivated Code = "PlatformDeactivated"
-	ToolDeactivated     Code = "ToolDeactivated"
-	ActivityDeactivated Code = "ActivityDeactivated"
 
 	// Users and sign-in.
 
 	MissingUserData    Code = "MissingUserData"
 	EmailInUse         Code = "EmailInUse"
 	AccountSuspended   Code = "AccountSuspended"
+	AccountUnknown     Code = "AccountUnknown"
+	IssuerChanged      Code = "IssuerChanged"
 	LaunchExpired      Code = "LaunchExpired"
 	LaunchAlreadyUsed  Code = "LaunchAlreadyUsed"
 	ClientUnauthorized Code = "ClientUnauthorized"
@@ -131,6 +131,7 @@ func reasonTable() []Reason {
 		{RequestMalformed, http.StatusBadRequest, OtherParty, "The request could not be decoded as a form."},
 		{RequestTooLarge, http.StatusRequestEntityTooLarge, OtherParty, "The request is larger than a launch can be."},
 		{MethodNotAllowed, http.StatusMethodNotAllowed, OtherParty, "This address does not answer this HTTP method."},
+		{AddressUnknown, http.StatusNotFound, OtherParty, "There is nothing at this address."},
 		{ParameterMissing, http.StatusBadRequest, OtherParty, "A required parameter is missing."},
 		{ParameterRepeated, http.StatusBadRequest, OtherParty, "A parameter that must occur once occurs several times."},
 		{ParameterInvalid, http.StatusBadRequest, OtherParty, "A parameter has a value that the specification does not allow."},
@@ -172,16 +173,15 @@ func reasonTable() []Reason {
 		{ClaimInvalid, http.StatusBadRequest, OtherParty, "A claim of the token has a value that the specification does not allow."},
 		{PlatformUnknown, http.StatusNotFound, OtherParty, "There is no such platform in this academy."},
 		{ActivityUnknown, http.StatusNotFound, OtherParty, "There is no such activity in this academy."},
-		{ToolUnknown, http.StatusNotFound, Academy, "There is no such tool in this academy."},
 		{NotShared, http.StatusForbidden, Academy, "The activity is not shared with this system."},
 		{NotRegistered, http.StatusServiceUnavailable, Academy, "The registration is not complete: values of the other system are missing."},
 		{AcademyDeactivated, http.StatusForbidden, Academy, "LTI is switched off in this academy."},
 		{PlatformDeactivated, http.StatusForbidden, Academy, "The platform is deactivated."},
-		{ToolDeactivated, http.StatusForbidden, Academy, "The tool is deactivated."},
-		{ActivityDeactivated, http.StatusForbidden, Academy, "The activity is deactivated."},
 		{MissingUserData, http.StatusForbidden, OtherParty, "Email or name is missing, so that no account can be created."},
 		{EmailInUse, http.StatusConflict, Learner, "An account with this email address exists; sign in once to connect the two."},
 		{AccountSuspended, http.StatusForbidden, Academy, "The account is suspended."},
+		{AccountUnknown, http.StatusNotFound, Academy, "There is no account with this subject."},
+		{IssuerChanged, http.StatusForbidden, Academy, "The person is known under another issuer of this platform, which the registration does not list as a previous one."},
 		{LaunchExpired, http.StatusGone, Learner, "The launch has expired; open the activity again."},
 		{LaunchAlreadyUsed, http.StatusConflict, Learner, "The launch was used before; open the activity again."},
 		{ClientUnauthorized, http.StatusUnauthorized, Academy, "The application is not registered, or its credentials are wrong."},

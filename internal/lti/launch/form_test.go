@@ -2,7 +2,6 @@ package launch
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,31 +88,6 @@ func TestARealMoodleFormIsRefusedWhenItIsOld(t *testing.T) {
 		if _, err := verifyMoodleForm(t, moodleForm(t), moodleTime+d); lti.CodeOf(err) != lti.TimestampOutOfRange {
 			t.Errorf("%d s off: %v", d, err)
 		}
-	}
-}
-
-func TestARealMoodleFormWithAnyChangedByteIsRefused(t *testing.T) {
-	raw := moodleForm(t)
-	original, err := lti.ParseForm(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := 0
-	for i := range raw {
-		for _, bit := range []byte{1, 32} {
-			b := []byte(raw)
-			b[i] ^= bit
-			if changed, err := lti.ParseForm(string(b)); err == nil && slices.Equal(changed, original) {
-				same++ // %2b for %2B says the same
-				continue
-			}
-			if m, err := verifyMoodleForm(t, string(b), moodleTime); err == nil {
-				t.Fatalf("accepted with bit %d of byte %d flipped: %+v", bit, i, m)
-			}
-		}
-	}
-	if same > len(raw)/10 {
-		t.Errorf("%d flips made no difference; the test proves little", same)
 	}
 }
 

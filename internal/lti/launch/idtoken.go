@@ -88,8 +88,9 @@ func (v *Verifier) maxAge() time.Duration {
 //     from this browser. Also when the platform reports an error, so that
 //     nobody can make a browser show one.
 //  2. the token: one, in three parts, with an allowed alg and a kid
-//  3. iss and aud name this registration; the key comes from its key set only
-//  4. signature, with a fresh key set if the cached one does not match
+//  3. the key, from the key set of this registration only
+//  4. signature, with a fresh key set if the cached one does not match; only
+//     then are the claims looked at
 //  5. iss is the registered issuer, exactly
 //  6. aud contains our client ID and no audience that is not trusted
 //  7. azp is our client ID, and is there if aud has several members
@@ -170,17 +171,15 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, reg *Registration, keys Ke
 	if err != nil {
 		return nil, err
 	}
-	c := newObject(t.claims)
-	// Step 3. Not verified yet, but a token for another registration is refused
-	// as that, and not as one with an unknown key.
-	if err := checkAddress(reg, c); err != nil {
-		return nil, err
-	}
 	if err := t.checkSignature(ctx, keys, alg, kid); err != nil {
-		return nil, err
+		return nil, t.blame(reg, err)
+	}
+	if t.claimsErr != nil {
+		return nil, t.claimsErr
 	}
 
 	// From here on the claims come from the platform.
+	c := newObject(t.claims)
 	if err := checkAddress(reg, c); err != nil {
 		return nil, err
 	}
@@ -223,6 +222,9 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, reg *Registration, keys Ke
 // token is a decoded JSON Web Signature in compact serialisation.
 type token struct {
 	header, claims map[string]any
+	// claimsErr says why there are no claims. It counts once the signature is
+	// verified: before, the text may be anybody's.
+	claimsErr error
 	// signed is the text under the signature.
 	signed    string
 	signature []byte
@@ -253,9 +255,22 @@ func parseToken(text string) (*token, error) {
 		return nil, malformed("header of the token: " + err.Error())
 	}
 	if t.claims, err = parseObject(raw[1]); err != nil {
-		return nil, malformed("claims of the token: " + err.Error())
+		t.claimsErr = malformed("claims of the token: " + err.Error())
 	}
 	return t, nil
+}
+
+// blame names the likelier mistake behind a key that is not the registration's:
+// a token that another platform, or the same one for another client, has sent
+// here. Nothing is accepted because of it.
+func (t *token) blame(reg *Registration, err error) error {
+	if lti.CodeOf(err) != lti.KeyUnknown || t.claimsErr != nil {
+		return err
+	}
+	if address := checkAddress(reg, newObject(t.claims)); address != nil {
+		return address
+	}
+	return err
 }
 
 // checkHeader returns algorithm and key ID. Everything else in a header, above

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -113,22 +112,6 @@ func TestARealMoodleLaunchIsUnderstood(t *testing.T) {
 	}
 	if !got.IsLearner() || got.IsInstructor() {
 		t.Error("roles are wrong")
-	}
-}
-
-func TestARealMoodleLaunchWithAnyChangedByteIsRefused(t *testing.T) {
-	var rec recordedLaunch
-	load(t, "moodle-lti13-launch.json", &rec)
-	v := &Verifier{Now: func() time.Time { return time.Unix(moodleIAT, 0) }}
-	keys, state, reg := moodleKeys(t), moodleState(), moodleRegistration()
-	for i := range rec.Params.IDToken {
-		for _, bit := range []byte{1, 32} {
-			b := []byte(rec.Params.IDToken)
-			b[i] ^= bit
-			if _, err := v.VerifyIDToken(t.Context(), reg, keys, string(b), state); err == nil {
-				t.Fatalf("accepted with bit %d of byte %d flipped", bit, i)
-			}
-		}
 	}
 }
 
@@ -520,19 +503,6 @@ func TestErrorsOfThePlatformAreQuotedOnlyWhenSpecified(t *testing.T) {
 	}
 }
 
-// The examples of the migration guide and of a second implementation.
-func TestMigrationSignatureKnownAnswers(t *testing.T) {
-	tests := map[string]struct{ secret, text, want string }{
-		"migration guide": {"my-lti11-secret", migrationText("179248902", "689302", "https://lmsvendor.com", "PM48OJSfGDTAzAo", "1551290856", "172we8671fd8z"), "lWd54kFo5qU7xshAna6v8BwoBm6tmUjc6GTax6+12ps="},
-		"other library":   {"bar", migrationText("foo", "deploymentId", "iss", "clientId", "exp", "nonce"), "1Ze6akG0koOVeizCVBIyQHJ78Eo3vGUXyqOM0iDqS0k="},
-	}
-	for name, tt := range tests {
-		if got := migrationSignature(tt.secret, tt.text); got != tt.want {
-			t.Errorf("%s: %s, want %s", name, got, tt.want)
-		}
-	}
-}
-
 func TestMigrationClaim(t *testing.T) {
 	read := func(claim map[string]any) *Message {
 		t.Helper()
@@ -576,42 +546,6 @@ var (
 	_ Keys = (*jwks.Remote)(nil)
 	_ Keys = (*jwks.Inline)(nil)
 )
-
-// Whatever the claims are, verifying neither panics nor accepts a message that
-// lacks what its users rely on.
-func FuzzClaims(f *testing.F) {
-	whole, err := json.Marshal(claimSet(nil))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole)
-	f.Add([]byte(`{"aud":[],"exp":1e400}`))
-	f.Add([]byte(`{"a":{"b":[{"a":"\"}"}]}}`))
-	key := privateKeys()[0]
-	keys := &fixedKeys{keys: []jwks.Key{{ID: kid, Public: &rsa.PublicKey{N: key.N, E: key.E}}}}
-	header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","kid":"` + kid + `"}`))
-	f.Fuzz(func(t *testing.T, claims []byte) {
-		text := header + "." + base64.RawURLEncoding.EncodeToString(claims)
-		sig, err := jwt.SigningMethodRS256.Sign(text, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := verifier(t).VerifyIDToken(t.Context(), registration(), keys, text+"."+base64.RawURLEncoding.EncodeToString(sig), login())
-		if err != nil {
-			if lti.CodeOf(err) == lti.InternalError {
-				t.Fatalf("not a refusal: %v", err)
-			}
-			return
-		}
-		if m.Subject == "" || m.ResourceLink.ID == "" || m.DeploymentID != "1" || m.TargetLinkURI == "" || m.Custom == nil || m.Nonce.Value != expectedNonce {
-			t.Fatalf("incomplete message %+v", m)
-		}
-		var std map[string]any
-		if json.Unmarshal(claims, &std) != nil {
-			t.Fatal("accepted what encoding/json refuses")
-		}
-	})
-}
 
 // respell changes bits of the last base64url character that carry nothing.
 func respell(t *testing.T, s string) string {
