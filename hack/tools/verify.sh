@@ -12,7 +12,7 @@ cd "$here/../.."
 
 # generated prints a hash and the name of every file that generators may write.
 generated() {
-	git ls-files -z --cached --others --exclude-standard -- api config charts |
+	git ls-files -z --cached --others --exclude-standard -- api config charts docs |
 		while IFS= read -r -d '' file; do
 			[[ -f $file ]] && printf '%s %s\n' "$(git hash-object --no-filters "$file")" "$file"
 		done | sort -k2

@@ -77,6 +77,24 @@ func Covers(lang, code string) bool {
 	return ok
 }
 
+// Explanation is what the page about a refusal code says, in plain text.
+type Explanation struct {
+	// Title and Happened are for the learner.
+	Title, Happened string
+	// Administrator is for whoever can do something about it; empty where the learner can.
+	Administrator string
+}
+
+// Explain returns what the page about a code says in a language that has a text of its own for it; ok is false for
+// others.
+func Explain(lang, code string) (e Explanation, ok bool) {
+	if !Covers(lang, code) {
+		return Explanation{}, false
+	}
+	r := catalogs[lang].reasonFor(code, 0)
+	return Explanation{Title: r.Title, Happened: r.Happened, Administrator: r.Administrator}, true
+}
+
 // reasonFor returns the text for a code, or the general one for the class of the
 // HTTP status.
 func (c catalog) reasonFor(code string, status int) reason {
