@@ -94,7 +94,9 @@ func (d *demo) runChecks(ctx context.Context, t *tally) (err error) {
 		{"conditions", c.conditions},
 		{"a broken resource", c.broken},
 		{"changes", c.changes},
+		{"switched off", c.switches},
 		{"the operator is killed in the middle of its work", c.kills},
+		{"secrets", c.leaks},
 		{"without API server", c.offline},
 	} {
 		t.section(s.name, func() { s.run(ctx) })
@@ -115,7 +117,7 @@ type checks struct {
 
 // browser runs hack/peers/check.mjs.
 func (c *checks) browser(ctx context.Context) {
-	c.runBrowser(ctx, c.artifacts(), "", "CHECK_REQUIRE_ALL=1",
+	c.runBrowser(ctx, c.artifacts(), "", "CHECK_REQUIRE_ALL=1", "CHECK_TRAFFIC="+c.traffic(),
 		"SECOND_LTI_URL=http://lti.localhost:"+strconv.Itoa(secondHandler.public))
 }
 
@@ -301,6 +303,9 @@ func (c *checks) target(ctx context.Context) (string, error) {
 	a := &v1alpha1.LTIActivity{}
 	if err := c.cluster.get(ctx, c.link.Name, a); err != nil {
 		return "", err
+	}
+	if a.Spec.Share == nil {
+		return "", fmt.Errorf("activity %s is not shared", c.link.Name)
 	}
 	return string(a.Spec.Share.TargetURL), nil
 }

@@ -250,7 +250,7 @@ func (d *demo) handlers() []handlerPorts {
 func (d *demo) startOperator() (err error) {
 	args := []string{
 		"--kubeconfig", d.cluster.operatorKubeconfig, "--watch-namespaces=" + namespace, "--handler=external",
-		"--no-leader-elect", "--metrics-address=0", "--probe-address=0",
+		"--no-leader-elect", "--metrics-address=" + loopback(operatorMetricsPort), "--probe-address=0",
 	}
 	for _, h := range d.handlers() {
 		args = append(args, "--handler-control-url=https://"+loopback(h.control))
@@ -347,7 +347,7 @@ func (d *demo) portsFree() error {
 		port int
 		what string
 	}{
-		{platformPort, "the platform"}, {academyPort, "the academy"},
+		{platformPort, "the platform"}, {academyPort, "the academy"}, {operatorMetricsPort, "the operator's metrics"},
 	}
 	handlers := d.handlers()
 	if d.checking {

@@ -22,6 +22,8 @@ import (
 const (
 	platformPort = 9401
 	academyPort  = 9403
+	// operatorMetricsPort is where the operator serves its metrics.
+	operatorMetricsPort = 9404
 )
 
 // handlerPorts are a launch handler and its three listeners.
@@ -97,6 +99,8 @@ type checkFile struct {
 type checkActivity struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
+	// FormRoles says that the roles of LTI 1.2 launches are believed.
+	FormRoles bool `json:"formRoles"`
 }
 
 const unknownKeyName = "unknown-key"
@@ -140,13 +144,18 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 		name  string
 		check *checkActivity
 	}{{newWindowName, &c.Check.NewWindow}, {embeddedName, &c.Check.Embedded}} {
-		l13, l12, err := d.readLinks(ctx, a.name)
+		activity := &v1alpha1.LTIActivity{}
+		if err := d.cluster.get(ctx, a.name, activity); err != nil {
+			return nil, err
+		}
+		l13, l12, err := d.readLinks(ctx, activity)
 		if err != nil {
 			return nil, err
 		}
 		c.Platform.LTI13.Activities = append(c.Platform.LTI13.Activities, l13)
 		c.Platform.LTI12 = append(c.Platform.LTI12, l12)
-		*a.check = checkActivity{Name: a.name, Title: l13.Title}
+		form := activity.Spec.Share.LTI12
+		*a.check = checkActivity{Name: a.name, Title: l13.Title, FormRoles: form != nil && form.Roles == v1alpha1.LTI12RolesAccept}
 	}
 	c.Platform.LTI12 = append(c.Platform.LTI12, link12{
 		Name: unknownKeyName, Title: "A mistyped key", LaunchURL: c.Platform.LTI12[0].LaunchURL,
@@ -156,12 +165,8 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 }
 
 // readLinks is what somebody who adds the activity to the platform pastes there, for each version.
-func (d *demo) readLinks(ctx context.Context, name string) (link13, link12, error) {
-	activity := &v1alpha1.LTIActivity{}
-	if err := d.cluster.get(ctx, name, activity); err != nil {
-		return link13{}, link12{}, err
-	}
-	s := activity.Status
+func (d *demo) readLinks(ctx context.Context, activity *v1alpha1.LTIActivity) (link13, link12, error) {
+	name, s := activity.Name, activity.Status
 	if s.LTI12 == nil || s.LTI13 == nil {
 		return link13{}, link12{}, fmt.Errorf("activity %s has no values for the other party in its status", name)
 	}

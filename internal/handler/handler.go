@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/egress"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -145,7 +147,28 @@ func (h *Handler) Public() http.Handler {
 		}
 		return nil, false
 	}))
+	mux.HandleFunc("/", h.nothing(mux))
 	return h.web.Protect(mux)
+}
+
+// nothing answers what no other pattern does: an unknown address, or a method that a known one does not take.
+func (h *Handler) nothing(mux *http.ServeMux) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+			other := r.Clone(r.Context())
+			other.Method = method
+			if _, pattern := mux.Handler(other); pattern != "/" {
+				allowed = append(allowed, method)
+			}
+		}
+		err := lti.Refuse(lti.AddressUnknown, "")
+		if allowed != nil {
+			rw.Header().Set("Allow", strings.Join(allowed, ", "))
+			err = lti.Refuse(lti.MethodNotAllowed, "it answers %s", strings.Join(allowed, ", "))
+		}
+		h.web.Refuse(rw, r, &web.About{Role: "tool"}, err)
+	}
 }
 
 // guardedFetcher fetches key sets through a guarded client, whose exceptions come with the routing table.

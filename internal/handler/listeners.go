@@ -154,6 +154,18 @@ func (h *Handler) Control() http.Handler {
 		}
 		web.WriteJSON(rw, http.StatusOK, report)
 	})
+	mux.HandleFunc("GET "+routing.PathControlDeployments, func(rw http.ResponseWriter, r *http.Request) {
+		unknown, err := h.store.UnknownDeployments(r.Context())
+		if err != nil {
+			web.WriteJSON(rw, http.StatusServiceUnavailable, map[string]string{"error": "temporarily_unavailable"})
+			return
+		}
+		list := make([]routing.UnknownDeployment, 0, len(unknown))
+		for _, d := range unknown {
+			list = append(list, routing.UnknownDeployment{Platform: d.Platform, ID: d.DeploymentID, FirstSeenAt: d.FirstSeenAt})
+		}
+		web.WriteJSON(rw, http.StatusOK, list)
+	})
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		keys := h.control.Load()
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

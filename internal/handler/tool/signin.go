@@ -59,13 +59,30 @@ func (v *visit) stillOpen(l *store.Launch) (*routing.Activity, error) {
 	}
 	v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
 	if l.Platform != "" {
-		v.platform = v.Platform(l.Platform)
-		if v.platform == nil {
-			return nil, lti.Refuse(lti.PlatformUnknown, "the platform is gone")
+		if err := v.from(l.Platform); err != nil {
+			return nil, err
 		}
-		v.about.Platform, v.about.PlatformTitle = v.platform.Name, v.platform.Title
 	}
-	return activity, v.mayOpen(activity, v.platform)
+	if err := v.mayOpen(activity, v.platform); err != nil {
+		return nil, err
+	}
+	if l.DeploymentID != "" && v.platform != nil {
+		return activity, stillDeployed(v.platform, l.DeploymentID)
+	}
+	return activity, nil
+}
+
+// stillDeployed repeats for an accepted LTI 1.3 launch what was checked of its token.
+func stillDeployed(platform *routing.Platform, id string) error {
+	d := deployments(platform)
+	active, listed := d.Activated[id]
+	switch {
+	case listed && !active:
+		return lti.Refuse(lti.DeploymentDeactivated, "deployment is deactivated")
+	case !listed && !d.Any:
+		return lti.Refuse(lti.DeploymentUnknown, "deployment is not listed")
+	}
+	return nil
 }
 
 // LaunchClaims are what the academy's back end gets for a launch code.
@@ -75,8 +92,10 @@ type LaunchClaims struct {
 	Name       string `json:"name,omitempty"`
 	GivenName  string `json:"given_name,omitempty"`
 	FamilyName string `json:"family_name,omitempty"`
-	// Email as the other system sent it first. It is no proof of owning the address.
-	Email         string `json:"email,omitempty"`
+	// Email as the other system sent it first. It is no proof of owning the address unless EmailVerified.
+	Email string `json:"email,omitempty"`
+	// EmailVerified says that the other system is believed about this address (users.linkByEmail).
+	EmailVerified bool   `json:"email_verified"`
 	LaunchID      string `json:"launch_id"`
 	Activity      string `json:"activity"`
 	ActivityTitle string `json:"activity_title"`
@@ -141,8 +160,8 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	if err != nil {
 		return nil, err
 	}
-	if !v.authenticated(r, params) {
-		return nil, lti.Refuse(lti.ClientUnauthorized, "unknown client or wrong secret")
+	if err := v.authenticate(r, params); err != nil {
+		return nil, err
 	}
 	code, _, err := params.Only("code")
 	if err != nil {
@@ -153,7 +172,8 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	}
 	launched, err := t.Store.RedeemCode(r.Context(), store.HashToken(code))
 	if err != nil {
-		if refusal := storeRefusal(err); lti.CodeOf(refusal) == lti.StoreUnavailable {
+		refusal := storeRefusal(err)
+		if code := lti.CodeOf(refusal); code == lti.StoreUnavailable || code == lti.AccountSuspended {
 			return nil, refusal
 		}
 		return nil, lti.Refuse(lti.CodeInvalid, "the code is unknown, expired or used").Because(err)
@@ -166,19 +186,22 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	return claimsOf(&launched, activity)
 }
 
-// authenticated checks the client's secret, from the Authorization header or the form. RFC 6749 section 2.3.1 wants
-// both parts of the header form-encoded; many clients send them as they are.
-func (v *visit) authenticated(r *http.Request, params lti.Params) bool {
+// authenticate checks the secret of an academy application, from the Authorization header or the form. RFC 6749 section
+// 2.3.1 wants both parts of the header form-encoded; many clients send them as they are.
+func (v *visit) authenticate(r *http.Request, params lti.Params) error {
 	id, secret, ok := r.BasicAuth()
 	if !ok {
-		return v.knowsClient(params.Get("client_id"), params.Get("client_secret"))
+		id, secret = params.Get("client_id"), params.Get("client_secret")
 	}
 	if v.knowsClient(id, secret) {
-		return true
+		return nil
 	}
 	decodedID, errID := url.QueryUnescape(id)
 	decodedSecret, errSecret := url.QueryUnescape(secret)
-	return errID == nil && errSecret == nil && v.knowsClient(decodedID, decodedSecret)
+	if ok && errID == nil && errSecret == nil && v.knowsClient(decodedID, decodedSecret) {
+		return nil
+	}
+	return lti.Refuse(lti.ClientUnauthorized, "unknown client or wrong secret")
 }
 
 func (v *visit) knowsClient(id, secret string) bool {
@@ -199,6 +222,7 @@ func claimsOf(l *store.Launch, activity *routing.Activity) (*LaunchClaims, error
 		GivenName:     l.Profile.GivenName,
 		FamilyName:    l.Profile.FamilyName,
 		Email:         l.Profile.Email,
+		EmailVerified: l.EmailVouched,
 		LaunchID:      l.ID,
 		Activity:      l.Activity,
 		ActivityTitle: activity.Title,

@@ -82,14 +82,20 @@ func (k unusableKeys) Renewed(context.Context, string, []jwks.Key) ([]jwks.Key, 
 const customActivity = "activity"
 
 // targetOf reads a target link URI: either the resource URL of an activity, whose name is returned, or the general one
-// of the platform. A query does not change what is meant: platforms add their own parameters.
+// of the platform, at any of the academy's public addresses. A query does not change what is meant: platforms add their
+// own parameters.
 func (s *Snapshot) targetOf(targetLink string, platform *routing.Platform) (activity string, general, ok bool) {
 	address, _, _ := strings.Cut(targetLink, "?")
-	if address == routing.PlatformLaunchURL(s.Academy.URL, platform.Name) {
+	if base, found := strings.CutSuffix(address, routing.PlatformLaunchURL("", platform.Name)); found && s.IsBase(base) {
 		return "", true, true
 	}
-	name, ok := strings.CutPrefix(address, routing.ActivityResourceURL(s.Academy.URL, ""))
-	if !ok || name == "" || strings.Contains(name, "/") {
+	slash := strings.LastIndexByte(address, '/')
+	if slash < 0 {
+		return "", false, false
+	}
+	name := address[slash+1:]
+	base, found := strings.CutSuffix(address[:slash+1], routing.ActivityResourceURL("", ""))
+	if !found || !s.IsBase(base) || name == "" {
 		return "", false, false
 	}
 	return name, false, true

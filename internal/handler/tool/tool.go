@@ -59,6 +59,7 @@ type Tool struct {
 	Random io.Reader
 
 	snapshot atomic.Pointer[Snapshot]
+	noted    noted
 }
 
 // Use makes a prepared table the one that the following requests are served from.
@@ -79,12 +80,15 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /activities/{activity}", t.info)
 	mux.HandleFunc("POST "+routing.PathOpen, t.open)
 	mux.HandleFunc("POST "+routing.PathLaunchCodes, t.redeem)
+	mux.HandleFunc("PUT "+routing.PathAccounts+"{subject}", t.setAccount)
 }
 
 // visit is one request of a launch, with what is known about it so far.
 type visit struct {
 	*Snapshot
-	about    web.About
+	about web.About
+	// base is the public address that the request is for.
+	base     string
 	platform *routing.Platform
 }
 
@@ -97,6 +101,7 @@ func (t *Tool) serve(rw http.ResponseWriter, r *http.Request, version string, ha
 		if v.Snapshot == nil {
 			return lti.Refuse(lti.NotReady, "no routing table yet")
 		}
+		v.base = v.Base(r.Host)
 		v.about.FrameAncestors = strings.Join(v.Academy.FrameAncestors, " ")
 		if !v.Academy.Active {
 			return lti.Refuse(lti.AcademyDeactivated, "")
@@ -108,24 +113,35 @@ func (t *Tool) serve(rw http.ResponseWriter, r *http.Request, version string, ha
 	}
 }
 
-// findPlatform resolves the platform in the path and checks that it may launch over LTI 1.3.
-func (v *visit) findPlatform(name string) (*registration, error) {
+// from makes the platform of that name the one that the request is from.
+func (v *visit) from(name string) error {
 	v.platform = v.Platform(name)
 	if v.platform == nil {
-		return nil, lti.Refuse(lti.PlatformUnknown, "no platform of that name")
+		return lti.Refuse(lti.PlatformUnknown, "no platform of that name")
 	}
 	v.about.Platform, v.about.PlatformTitle = name, v.platform.Title
 	if len(v.platform.FrameAncestors) > 0 {
 		v.about.FrameAncestors = strings.Join(v.platform.FrameAncestors, " ")
 	}
+	return nil
+}
+
+// findPlatform resolves the platform in the path and checks that it may launch over LTI 1.3.
+func (v *visit) findPlatform(name string) (*registration, error) {
+	if err := v.from(name); err != nil {
+		return nil, err
+	}
 	if !v.platform.Active {
 		return nil, lti.Refuse(lti.PlatformDeactivated, "")
 	}
-	registration := v.registrations[name]
-	if registration == nil {
+	prepared := v.registrations[name]
+	if prepared == nil {
 		return nil, lti.Refuse(lti.NotRegistered, "the platform's values are not filled in yet")
 	}
-	return registration, nil
+	// The cookie of a login comes back to the host that it was made for only.
+	registration := *prepared
+	registration.RedirectURI = routing.PlatformLaunchURL(v.base, name)
+	return &registration, nil
 }
 
 // login answers an OIDC third-party initiated login (1EdTech Security Framework 1.0, section 5.1.1): it sends the
@@ -225,6 +241,7 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 		verifier := launch.Verifier{Now: t.Now, States: v.states}
 		message, err := verifier.Verify13(r.Context(), &registration.Registration, registration.keys, params, secrets...)
 		if err != nil {
+			t.noteDeployment(r.Context(), v.platform.Name, err)
 			return err
 		}
 		v.about.Locale = message.Presentation.Locale
@@ -233,7 +250,7 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		http.SetCookie(rw, loginCookie(loginCookieName(message.Nonce.Value), "", -1))
-		return t.accept(rw, r, v, activity, message, v.platform.Name)
+		return t.accept(rw, r, v, activity, message, v.source13(message))
 	})
 }
 
@@ -245,13 +262,17 @@ func (t *Tool) launch12(rw http.ResponseWriter, r *http.Request) {
 			return lti.Refuse(lti.ActivityUnknown, "no activity of that name")
 		}
 		v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
+		if err := v.mayOpen(activity, nil); err != nil {
+			// Before its key, which may have gone with the sharing: an unknown key would be the wrong thing to look for.
+			return err
+		}
 		body, err := web.ReadForm(rw, r)
 		if err != nil {
 			return err
 		}
 		request := oauth1.Request{
 			Method:   r.Method,
-			URL:      routing.ActivityLaunchURL(v.Academy.URL, activity.Name),
+			URL:      routing.ActivityLaunchURL(v.base, activity.Name),
 			RawQuery: r.URL.RawQuery,
 			Body:     body,
 		}
@@ -266,20 +287,21 @@ func (t *Tool) launch12(rw http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		v.about.Locale = message.Presentation.Locale
-		if c := v.Credential(message.ConsumerKey); c.Activity != activity.Name {
+		key := v.Credential(message.ConsumerKey)
+		if key.Activity != "" && key.Activity != activity.Name {
 			return lti.Refuse(lti.KeyNotForActivity, "the consumer key is that of another activity")
 		}
-		return t.accept(rw, r, v, activity, message, realm12(message))
+		if key.Platform != "" {
+			if err := v.from(key.Platform); err != nil {
+				return err
+			}
+		}
+		return t.accept(rw, r, v, activity, message, v.source12(message, key))
 	})
 }
 
-// realm12 is the realm of people who come with an activity's own consumer key: whoever holds such a key could name any
-// user of any system, so they are kept apart from the users of every LTI 1.3 platform. Within it, the sending instance
-// keeps the users of two systems apart. No LTIPlatform has a colon in its name.
-func realm12(m *launch.Message) string { return "lti12:" + m.Platform.GUID }
-
 // accept records a verified launch, which spends its nonce, and sends the person on.
-func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activity *routing.Activity, m *launch.Message, realm string) error {
+func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activity *routing.Activity, m *launch.Message, from source) error {
 	v.about.Activity, v.about.ActivityTitle = activity.Name, activity.Title
 	if err := v.mayOpen(activity, v.platform); err != nil {
 		return err
@@ -296,7 +318,7 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	if straight {
 		ticket.Kind, ticket.ExpiresAt = store.TicketCode, now.Add(codeLifetime)
 	}
-	record, err := newLaunch(m, realm, activity, v.platform)
+	record, err := newLaunch(m, &from, activity, v.platform)
 	if err != nil {
 		return err
 	}
@@ -342,21 +364,26 @@ type stored struct {
 	ContextLabel string `json:"contextLabel,omitempty"`
 }
 
-func newLaunch(m *launch.Message, realm string, activity *routing.Activity, platform *routing.Platform) (store.NewLaunch, error) {
+func newLaunch(m *launch.Message, from *source, activity *routing.Activity, platform *routing.Platform) (store.NewLaunch, error) {
 	claims, err := json.Marshal(stored{Locale: m.Presentation.Locale, ContextLabel: contextOf(m).Label})
 	if err != nil {
 		return store.NewLaunch{}, err
 	}
+	role, sent := from.rolesOf(m)
 	record := store.NewLaunch{
-		Nonce:         store.Nonce{Scope: m.Nonce.Protocol, Value: m.Nonce.Key(), ExpiresAt: m.Nonce.ExpiresAt.Add(nonceMargin)},
-		MayCreateUser: len(missingUserData(m)) == 0,
-		Profile:       store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email},
+		Nonce:           store.Nonce{Scope: m.Nonce.Protocol, Value: m.Nonce.Key(), ExpiresAt: m.Nonce.ExpiresAt.Add(nonceMargin)},
+		MayCreateUser:   len(missingUserData(m)) == 0,
+		EmailVouched:    from.users.Vouches(m.Person.Email),
+		PreviousIssuers: from.previousIssuers,
+		Former:          from.former,
+		Profile:         store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email},
 		LaunchInfo: store.LaunchInfo{
 			Activity:          activity.Name,
 			Version:           m.Version,
-			Realm:             realm,
+			Realm:             from.realm,
 			LTIUserID:         m.Subject,
-			Role:              roleOf(m),
+			Role:              role,
+			Roles:             sent,
 			ContextID:         contextOf(m).ID,
 			ContextTitle:      contextOf(m).Title,
 			ResourceLinkID:    m.ResourceLink.ID,
@@ -371,9 +398,6 @@ func newLaunch(m *launch.Message, realm string, activity *routing.Activity, plat
 	if platform != nil {
 		record.Platform = platform.Name
 	}
-	for _, role := range m.Roles {
-		record.Roles = append(record.Roles, role.String())
-	}
 	return record, nil
 }
 
@@ -384,32 +408,6 @@ func contextOf(m *launch.Message) launch.Context {
 	return *m.Context
 }
 
-// Roles that the academy is told. Whoever is not an instructor of this course is a learner.
-const (
-	roleInstructor = "Instructor"
-	roleLearner    = "Learner"
-)
-
-func roleOf(m *launch.Message) string {
-	if m.IsInstructor() {
-		return roleInstructor
-	}
-	return roleLearner
-}
-
-// missingUserData names what an account cannot be created without.
-func missingUserData(m *launch.Message) []string {
-	var missing []string
-	for _, f := range []struct{ name, value string }{
-		{"email", m.Person.Email}, {"given_name", m.Person.GivenName}, {"family_name", m.Person.FamilyName},
-	} {
-		if strings.TrimSpace(f.value) == "" {
-			missing = append(missing, f.name)
-		}
-	}
-	return missing
-}
-
 // storeRefusal translates what the store says.
 func storeRefusal(err error) error {
 	switch {
@@ -417,6 +415,12 @@ func storeRefusal(err error) error {
 		return lti.Refuse(lti.Replayed, "").Because(err)
 	case errors.Is(err, store.ErrUnknownUser):
 		return lti.Refuse(lti.MissingUserData, "").Because(err)
+	case errors.Is(err, store.ErrEmailInUse):
+		return lti.Refuse(lti.EmailInUse, "").Because(err)
+	case errors.Is(err, store.ErrSuspended):
+		return lti.Refuse(lti.AccountSuspended, "").Because(err)
+	case errors.Is(err, store.ErrIssuerChanged):
+		return lti.Refuse(lti.IssuerChanged, "").Because(err)
 	case errors.Is(err, store.ErrTicketUsed):
 		return lti.Refuse(lti.LaunchAlreadyUsed, "").Because(err)
 	case errors.Is(err, store.ErrTicketExpired), errors.Is(err, store.ErrTicketUnknown):

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package handler_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/lti-operator/lti-operator/internal/handler/tool"
+	"github.com/lti-operator/lti-operator/internal/lti"
+)
+
+func TestLTI13LaunchSignsThePersonIn(t *testing.T) {
+	a := newAcademy(t)
+	x := a.browser().launch13(moodle(), "height", with(claim+"launch_presentation", map[string]any{"locale": "nl"}))
+	if u := x.location(); !strings.HasPrefix(u.String(), "https://academy.acme.example/courses/42?lang=en&lti_launch_code=") {
+		t.Fatalf("redirected to %s", u)
+	}
+	got := *a.enter(x)
+	want := tool.LaunchClaims{
+		Subject: got.Subject, LaunchID: got.LaunchID, Name: "Sam Student", GivenName: "Sam", FamilyName: "Student", Email: "sam@moodle.example",
+		Activity: "height", ActivityTitle: "Working safely at height", Platform: "moodle", Role: "Learner", Roles: got.Roles,
+		LTIUserID: "4", LTIVersion: "1.3", Locale: "nl",
+	}
+	if *got.Context != (tool.Place{ID: "c-1", Label: "C1", Title: "Course <one> & more"}) || *got.ResourceLink != (tool.Place{ID: "rl-1", Title: "Quiz"}) {
+		t.Errorf("course %+v, link %+v", got.Context, got.ResourceLink)
+	}
+	got.Context, got.ResourceLink = nil, nil
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) || len(got.Subject) < 22 || len(got.Roles) != 1 {
+		t.Errorf("claims\n %+v instead of\n %+v", got, want)
+	}
+	if again := a.browser().redeem(x.code()); again.Code != http.StatusBadRequest || !strings.Contains(again.Body.String(), `"invalid_grant"`) {
+		t.Errorf("a code redeemed twice: %d %s", again.Code, again.Body)
+	}
+	if !strings.Contains(a.metrics(), `lti_launches_total{reason="",result="accepted",role="tool",version="1.3"} 1`) {
+		t.Error("the launch is not counted")
+	}
+}
+
+func TestLTI12LaunchSignsThePersonIn(t *testing.T) {
+	a := newAcademy(t)
+	claims := a.enter(a.browser().launch12("height", "height-key", nil))
+	if claims.Name != "Ömer O'Neil & Söhne" || claims.Activity != "height" || claims.LTIVersion != "1.2" || claims.Platform != "" {
+		t.Errorf("claims %+v", claims)
+	}
+}
+
+func TestTheGeneralAddressOfAPlatformLeadsToTheActivityOfTheLink(t *testing.T) {
+	a := newAcademy(t)
+	general := func(custom any) func(jwt.MapClaims) {
+		return func(c jwt.MapClaims) {
+			c[claim+"target_link_uri"], c[claim+"custom"] = academyURL+"/platforms/moodle/launch", custom
+		}
+	}
+	if claims := a.enter(a.browser().launch13(moodle(), "height", general(map[string]any{"activity": "ladder"}))); claims.Activity != "ladder" {
+		t.Errorf("claims %+v", claims)
+	}
+	a.refused(a.browser().launch13(moodle(), "height", general(nil)), lti.ActivityUnknown)
+}
+
+func TestNewWindowFromAFrame(t *testing.T) {
+	for name, launch := range map[string]func(b *browser) answer{
+		"LTI 1.3": func(b *browser) answer { return b.launch13(moodle(), "height", nil) },
+		"LTI 1.2": func(b *browser) answer { return b.launch12("height", "height-key", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAcademy(t)
+			b := a.browser()
+			b.dest = "iframe"
+			x := launch(b)
+			if csp := x.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "frame-ancestors https:") || strings.Contains(csp, "form-action") {
+				t.Errorf("Content-Security-Policy %q", csp)
+			}
+			b.dest = "document"
+			ticket := x.ticket()
+			a.enter(b.open(ticket))
+			a.refused(b.open(ticket), lti.LaunchAlreadyUsed)
+			a.refused(b.open("guessed"), lti.LaunchExpired)
+		})
+	}
+}
+
+func TestEmbeddedGoesStraightOnInAFrame(t *testing.T) {
+	a := newAcademy(t)
+	b := a.browser()
+	b.dest = "iframe"
+	if u := b.launch13(moodle(), "ladder", nil).location(); u.Path != "/courses/43" {
+		t.Fatal(u)
+	}
+}
+
+func TestReplayIsRefusedByEveryHandlerOfTheStore(t *testing.T) {
+	a := newAcademy(t)
+	b, second := a.browser(), a.browser()
+	second.public = a.startAnother(a.openStore())
+
+	u, err := url.Parse(academyURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := b.prepare13(moodle(), "height", nil)
+	cookies := b.jar.Cookies(u)
+	b.post13(moodle(), form).location()
+	for _, replay := range []*browser{b, second} {
+		replay.jar.SetCookies(u, cookies)
+		a.refused(replay.post13(moodle(), form), lti.Replayed)
+	}
+	form = a.form12("height", "height-key", nil)
+	b.post12("height", form).location()
+	for _, replay := range []*browser{b, second} {
+		a.refused(replay.post12("height", form), lti.Replayed)
+	}
+}
+
+func TestParallelTabsDoNotDisturbEachOther(t *testing.T) {
+	a := newAcademy(t)
+	b := a.browser()
+	var tabs []url.Values
+	for range 3 {
+		tabs = append(tabs, b.prepare13(moodle(), "height", nil))
+	}
+	for i := len(tabs) - 1; i >= 0; i-- {
+		b.post13(moodle(), tabs[i]).location()
+	}
+	u, err := url.Parse(academyURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := b.jar.Cookies(u); len(left) != 0 {
+		t.Errorf("cookies left behind: %v", left)
+	}
+}
+
+func TestOnlyKnownClientsRedeem(t *testing.T) {
+	a := newAcademy(t)
+	x := a.browser().launch13(moodle(), "height", nil)
+	a.refusedJSON(a.browser().redeemWith(x.code(), "wrong"), lti.ClientUnauthorized)
+	// A wrong secret does not spend the code.
+	a.enter(x)
+}
+
+func TestAPageIsInTheLanguageOfTheLaunch(t *testing.T) {
+	a := newAcademy(t)
+	b := a.browser()
+	b.header.Set("Accept-Language", "en")
+	x := b.launch13(moodle(), "height", func(c jwt.MapClaims) {
+		withoutPersonalData(c)
+		c[claim+"launch_presentation"] = map[string]any{"locale": "nl-NL"}
+	})
+	a.refused(x, lti.MissingUserData)
+	if lang := x.Header().Get("Content-Language"); lang != "nl" {
+		t.Errorf("a Dutch launch is refused in %q", lang)
+	}
+}
