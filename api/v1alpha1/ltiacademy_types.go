@@ -85,6 +85,29 @@ type AcademyHandler struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// tolerations of the launch handler's pods.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// affinity of the launch handler's pods.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// podLabels are further labels of the launch handler's pods. Those that the operator sets win.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	PodLabels map[string]string `json:"podLabels,omitempty"`
+	// podAnnotations are annotations of the launch handler's pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	PodAnnotations map[string]string `json:"podAnnotations,omitempty"`
+	// imagePullSecrets name Secrets of this namespace with credentials for the launch handler's image. They are used by
+	// kubelet only; the operator does not read them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 }
 
 // AcademyStorage selects the store.

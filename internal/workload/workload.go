@@ -7,6 +7,7 @@
 package workload
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 
@@ -163,9 +164,16 @@ func deployment(p Params) *applyappsv1.DeploymentApplyConfiguration {
 			WithMinReadySeconds(minReadySeconds).
 			WithSelector(applymetav1.LabelSelector().WithMatchLabels(SelectorLabels(a.Name))).
 			WithStrategy(strategy(usesSQLite(a))).
-			WithTemplate(applycorev1.PodTemplateSpec().
-				WithLabels(Labels(a.Name)).
-				WithSpec(podSpec(p))))
+			WithTemplate(podTemplate(p)))
+}
+
+func podTemplate(p Params) *applycorev1.PodTemplateSpecApplyConfiguration {
+	template := applycorev1.PodTemplateSpec().WithSpec(podSpec(p))
+	if h := p.Academy.Spec.Handler; h != nil {
+		template.WithLabels(h.PodLabels).WithAnnotations(h.PodAnnotations)
+	}
+	// Last, so that they win: selectors rely on them.
+	return template.WithLabels(Labels(p.Academy.Name))
 }
 
 // usesSQLite tells whether the academy's store is a file on a volume; it is the only kind of store there is.
@@ -213,8 +221,27 @@ func podSpec(p Params) *applycorev1.PodSpecApplyConfiguration {
 		if h.PriorityClassName != "" {
 			spec.WithPriorityClassName(h.PriorityClassName)
 		}
+		for i := range h.Tolerations {
+			spec.WithTolerations(applied[applycorev1.TolerationApplyConfiguration](&h.Tolerations[i]))
+		}
+		if h.Affinity != nil {
+			spec.WithAffinity(applied[applycorev1.AffinityApplyConfiguration](h.Affinity))
+		}
+		for _, secret := range h.ImagePullSecrets {
+			spec.WithImagePullSecrets(applycorev1.LocalObjectReference().WithName(secret.Name))
+		}
 	}
 	return spec
+}
+
+// applied turns a part of the API into its apply configuration. The two have the same JSON, so that neither step can
+// fail on a value that the API server has accepted.
+func applied[T any](in any) *T {
+	out := new(T)
+	if text, err := json.Marshal(in); err == nil {
+		_ = json.Unmarshal(text, out)
+	}
+	return out
 }
 
 func container(p Params) *applycorev1.ContainerApplyConfiguration {
