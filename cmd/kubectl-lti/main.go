@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-lti is a plugin of kubectl: `kubectl lti details` prints the values that the administrator of another
+// learning system needs, `kubectl lti validate` checks resources without a cluster.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/alecthomas/kong"
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// Exit statuses.
+const (
+	exitOK = iota
+	// exitFailed: validate has found errors, or details has nothing to print.
+	exitFailed
+	// exitUsage: the command line is wrong, or a file cannot be read.
+	exitUsage
+)
+
+// Examples of each command, for --help.
+const (
+	detailsExamples = `  # What the administrator of a Moodle pastes there, and what is still missing here.
+  kubectl lti details platform/university --for moodle
+
+  # The launch URL, consumer key and shared secret of one activity, as JSON.
+  kubectl lti details activity working-at-height --show-secret -o json`
+	validateExamples = `  # Check a folder, without a cluster; exit status 1 when something is wrong.
+  kubectl lti validate -R -f deploy/
+
+  # Check what a template renders.
+  helm template academy | kubectl lti validate -f -`
+)
+
+// commands are the command line.
+type commands struct {
+	Details  detailsCommand  `cmd:"" help:"Print the values for the administrator of another learning system."`
+	Validate validateCommand `cmd:"" help:"Check resources in files as the API server and the operator do, without a cluster."`
+}
+
+// terminal is what a command reads and writes.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	log.SetLogger(logr.Discard())
+	os.Exit(run(ctx, os.Args[1:], terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// usageError is an error in how the command is called, or a file that cannot be read.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errFindings says that everything has been said already.
+var errFindings = errors.New("there are findings")
+
+// run is the program, but for the process around it; it returns the exit status.
+func run(ctx context.Context, args []string, t terminal) (status int) {
+	// kong asks to exit after --help.
+	type exit int
+	defer func() {
+		switch asked := recover().(type) {
+		case nil:
+		case exit:
+			status = int(asked)
+		default:
+			panic(asked)
+		}
+	}()
+	parser := kong.Must(&commands{}, kong.Name("kubectl lti"), kong.UsageOnError(),
+		kong.Description("Hand over and check LTI resources.\n\nExamples:\n\n"+detailsExamples+"\n\n"+validateExamples),
+		kong.Vars{"systems": systems()}, kong.Writers(t.out, t.err), kong.Exit(func(code int) { panic(exit(code)) }))
+	command, err := parser.Parse(args)
+	if err == nil {
+		command.BindTo(ctx, (*context.Context)(nil))
+		err = command.Run(t)
+	} else {
+		err = usageError{err}
+	}
+	if err == nil {
+		return exitOK
+	}
+	if !errors.Is(err, errFindings) {
+		fmt.Fprintln(t.err, "error:", err)
+	}
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// validateCommand is `kubectl lti validate`.
+type validateCommand struct {
+	Files     []string `name:"filename" short:"f" required:"" help:"File or directory with YAML or JSON; - for standard input. May be given more than once." placeholder:"FILE"`
+	Recursive bool     `short:"R" help:"Look into the directories below too."`
+	Namespace string   `short:"n" default:"default" help:"Namespace of objects that name none."`
+	Output    string   `short:"o" enum:"text,json" default:"text" help:"Output format: text or json."`
+}
+
+// Help returns the examples, for kong.
+func (*validateCommand) Help() string { return "Examples:\n\n" + validateExamples }
+
+// Run implements the command.
+func (c *validateCommand) Run(ctx context.Context, t terminal) error {
+	sources, err := readSources(c.Files, c.Recursive, t.in)
+	if err != nil {
+		return usageError{err}
+	}
+	r, err := validate(ctx, sources, c.Namespace, rand.Reader)
+	if err != nil {
+		return err
+	}
+	if err := r.write(t.out, c.Output); err != nil {
+		return err
+	}
+	if r.Invalid > 0 {
+		return errFindings
+	}
+	return nil
+}
