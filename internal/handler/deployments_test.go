@@ -3,9 +3,11 @@
 package handler_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -39,7 +41,9 @@ func TestAnUnknownDeploymentIsReportedWhenItsLaunchIsGenuine(t *testing.T) {
 	}
 
 	// Nothing of this proves that the platform has the deployment.
-	forged := func(sign func(jwt.MapClaims) string) answer { return b.post13(moodle(), b.prepareToken(moodle(), "height", sign)) }
+	forged := func(sign func(jwt.MapClaims) string) answer {
+		return b.post13(moodle(), b.prepareToken(moodle(), "height", sign))
+	}
 	a.refused(forged(func(c jwt.MapClaims) string {
 		deployment("forged")(c)
 		return a.signWith(jwt.SigningMethodRS256, strangerKey(), moodle(), c, nil)
@@ -93,6 +97,35 @@ func TestUnknownDeploymentsAreFew(t *testing.T) {
 	}
 	if got := a.unknownDeployments(); len(got) != store.MaxUnknownDeployments || slices.Contains(got, "moodle course-") {
 		t.Errorf("%d: %v", len(got), got)
+	}
+}
+
+// countingStore counts what is noted.
+type countingStore struct {
+	store.Store
+	noted int
+}
+
+func (s *countingStore) NoteUnknownDeployment(ctx context.Context, platform, id string) error {
+	s.noted++
+	return s.Store.NoteUnknownDeployment(ctx, platform, id)
+}
+
+func TestADeploymentThatLaunchesOftenIsWrittenSeldom(t *testing.T) {
+	a := newAcademy(t)
+	counted := &countingStore{Store: a.store}
+	b := a.browser()
+	b.public = a.startAnother(counted)
+	for _, c := range []struct {
+		id    string
+		later time.Duration
+		want  int
+	}{{"8", 0, 1}, {"8", 30 * time.Second, 1}, {"10", 0, 2}, {"8", 31 * time.Second, 3}, {"8", 0, 3}} {
+		a.clock.advance(c.later)
+		a.refused(b.launch13(moodle(), "height", with(claim+"deployment_id", c.id)), lti.DeploymentUnknown)
+		if counted.noted != c.want {
+			t.Errorf("%d times written instead of %d", counted.noted, c.want)
+		}
 	}
 }
 

@@ -321,9 +321,6 @@ func (a *academy) metrics() string {
 	return all.String()
 }
 
-// find returns the part of the table with that name.
-func (a *academy) findPlatform(name string) *routing.Platform { return platformIn(a.table, name) }
-
 func platformIn(t *routing.Table, name string) *routing.Platform {
 	return &t.Platforms[slices.IndexFunc(t.Platforms, func(p routing.Platform) bool { return p.Name == name })]
 }

@@ -3,6 +3,7 @@
 package handler_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
 func TestLTI13LaunchSignsThePersonIn(t *testing.T) {
@@ -136,12 +138,80 @@ func TestParallelTabsDoNotDisturbEachOther(t *testing.T) {
 	}
 }
 
+func TestUnfinishedLoginsDoNotFillTheBrowser(t *testing.T) {
+	a := newAcademy(t)
+	b := a.browser()
+	u, err := url.Parse(academyURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 60 {
+		b.login(moodle(), "height")
+		if n := len(b.jar.Cookies(u)); n > 24 {
+			t.Fatalf("%d cookies", n)
+		}
+	}
+	a.enter(b.launch13(moodle(), "height", nil))
+}
+
 func TestOnlyKnownClientsRedeem(t *testing.T) {
 	a := newAcademy(t)
 	x := a.browser().launch13(moodle(), "height", nil)
-	a.refusedJSON(a.browser().redeemWith(x.code(), "wrong"), lti.ClientUnauthorized)
+	code := x.code()
+	form := func(id, secret string) answer {
+		return a.browser().do(http.MethodPost, routing.PathLaunchCodes, url.Values{"code": {code}, "client_id": {id}, "client_secret": {secret}})
+	}
+	for name, x := range map[string]answer{
+		"wrong secret":                a.browser().redeemWith(code, "wrong"),
+		"no secret":                   a.browser().redeemWith(code, ""),
+		"longer secret":               a.browser().redeemWith(code, clientSecret+"x"),
+		"hash of the secret":          a.browser().redeemWith(code, string(a.table.AcademyKeys.Clients[0].SecretSHA256)),
+		"wrong secret in the form":    form(clientName, "wrong"),
+		"other client in the form":    form("other", clientSecret),
+		"no client in the form":       form("", clientSecret),
+		"client without any password": form(clientName, ""),
+	} {
+		if got := x.reason(); got != lti.ClientUnauthorized {
+			t.Errorf("%s: %q", name, got)
+		}
+		a.refusedJSON(x, lti.ClientUnauthorized)
+	}
 	// A wrong secret does not spend the code.
-	a.enter(x)
+	a.entered(form(clientName, clientSecret))
+}
+
+// RFC 6749 section 2.3.1 encodes both parts of the header; many clients do not.
+func TestAClientMayEncodeItsSecret(t *testing.T) {
+	a := newAcademy(t)
+	const secret = "canary secret+of/100%25 ümlauts:and&more"
+	sum := sha256.Sum256([]byte(secret))
+	a.table.AcademyKeys.Clients = append(a.table.AcademyKeys.Clients, routing.Client{ClientID: "app two", SecretSHA256: sum[:]})
+	a.secrets["second client secret"] = secret
+	a.publish()
+	for _, credentials := range [][2]string{{"app two", secret}, {url.QueryEscape("app two"), url.QueryEscape(secret)}} {
+		b := a.browser()
+		code := b.launch13(moodle(), "height", nil).code()
+		r := http.Request{Header: b.header}
+		r.SetBasicAuth(credentials[0], credentials[1])
+		a.entered(b.do(http.MethodPost, routing.PathLaunchCodes, url.Values{"code": {code}}))
+	}
+}
+
+func TestAFormMayHaveAQueryInItsAddress(t *testing.T) {
+	a := newAcademy(t)
+	const query = "?tenant=a%20b&tenant=c"
+	path := "/activities/height/launch"
+	sign := func(address string, change func(map[string]string)) url.Values {
+		return a.sign12(academyURL+address, "height-key", credentialIn(a.table, "height-key").Secrets[0], t.Name()+address, change)
+	}
+	b := a.browser()
+	a.enter(b.do(http.MethodPost, path+query, sign(path+query, nil)))
+	a.refused(b.do(http.MethodPost, path, sign(path+query, nil)), lti.SignatureInvalid)
+	a.refused(b.do(http.MethodPost, path+"?tenant=d", sign(path+query, nil)), lti.SignatureInvalid)
+	// Canvas copies the query into the form, and signs it once.
+	a.enter(b.do(http.MethodPost, path+"?tenant=e", sign(path, param("tenant", "e"))))
+	// The query is no place for what a launch means.
+	a.refused(b.do(http.MethodPost, path+"?user_id=1", sign(path+"?user_id=1", nil)), lti.ParameterRepeated)
 }
 
 func TestAPageIsInTheLanguageOfTheLaunch(t *testing.T) {

@@ -437,4 +437,3 @@ func ourRefusals() []refusal {
 		{name: "identifier in use", code: lti.InternalError, do: broken(func() error { return store.ErrConflict })},
 	}
 }
-

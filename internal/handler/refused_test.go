@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
@@ -143,4 +144,17 @@ func (a *academy) advises(x answer, lang string, code lti.Code) string {
 		}
 	}
 	return reason.Happened
+}
+
+// namedMissing are the user data that an English page says are missing.
+func (x answer) namedMissing() []string {
+	var named []string
+	page := text(x.Body.String())
+	for name, field := range texts()["en"].Fields {
+		if strings.Contains(page, field.Label+" : "+field.Setting) {
+			named = append(named, name)
+		}
+	}
+	slices.Sort(named)
+	return named
 }
