@@ -87,6 +87,21 @@ var httpClient = &http.Client{
 	}},
 }
 
+// get fetches an address without following redirects.
+func get(ctx context.Context, address string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := httpClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(io.LimitReader(resp.Body, 8<<20))
+	return resp.StatusCode, body, err
+}
+
 var reasonPattern = regexp.MustCompile(`data-reason="([^"]+)"`)
 
 // launch12 opens a link as a browser does in a window of its own, and returns where it is sent, without the query.
@@ -133,19 +148,11 @@ func (s *signer) launchTo(ctx context.Context, link link12, target string) error
 // waitHandlerReady waits until a launch handler says that it can serve.
 func waitHandlerReady(ctx context.Context, h handlerPorts, timeout time.Duration) error {
 	err := poll(ctx, timeout, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(h.ops)+"/readyz", nil)
-		if err != nil {
-			return err
+		status, _, err := get(ctx, "http://"+loopback(h.ops)+"/readyz")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d", status)
 		}
-		resp, err := httpClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", resp.StatusCode)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("wait for the %s: %w", h.name, err)

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -156,9 +155,9 @@ func (c *checks) sinks(ctx context.Context) ([]sink, error) {
 		out = append(out, sink{"the log of " + name, log})
 	}
 	for _, address := range []string{loopback(firstHandler.ops), loopback(operatorMetricsPort)} {
-		metrics, err := fetch(ctx, "http://"+address+"/metrics")
-		if err != nil {
-			return nil, err
+		status, metrics, err := get(ctx, "http://"+address+"/metrics")
+		if err != nil || status != http.StatusOK {
+			return nil, fmt.Errorf("read the metrics at %s: status %d: %w", address, status, errors.Join(err))
 		}
 		out = append(out, sink{"the metrics at " + address, metrics})
 	}
@@ -174,19 +173,3 @@ func (c *checks) sinks(ctx context.Context) ([]sink, error) {
 
 // traffic is where the browser checks write what they were sent.
 func (d *demo) traffic() string { return filepath.Join(d.artifacts(), "traffic.jsonl") }
-
-func fetch(ctx context.Context, address string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := httpClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %d", address, resp.StatusCode)
-	}
-	return io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-}

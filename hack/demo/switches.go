@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -142,18 +140,9 @@ func (c *checks) refuses(ctx context.Context, s switchedOff) error {
 	}
 	p := c.peers.Platform.LTI13
 	query := url.Values{"iss": {p.Issuer}, "login_hint": {"17"}, "target_link_uri": {p.Activities[0].ResourceURL}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.LoginInitiationURL+"?"+query.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := httpClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	page, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	status, page, err := get(ctx, p.LoginInitiationURL+"?"+query.Encode())
 	if m := reasonPattern.FindSubmatch(page); err == nil && (m == nil || string(m[1]) != string(s.reason)) {
-		return fmt.Errorf("a login is answered with %d", resp.StatusCode)
+		return fmt.Errorf("a login is answered with %d", status)
 	}
 	return err
 }
