@@ -98,7 +98,7 @@ type ShareLTI12 struct {
 	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
 	// platformRef names the LTIPlatform that this key was given to. Its people are then those of the platform's own form
 	// launches, and the platform's activation and labels count. Left out: people are told apart by the instance that
-	// sends them (tool_consumer_instance_guid).
+	// sends them (tool_consumer_instance_guid), or by the key where none is sent.
 	// +optional
 	PlatformRef *PlatformReference `json:"platformRef,omitempty"`
 	// roles: Ignore signs everybody in as a learner; Accept believes the roles in the form. Left out: that of the

@@ -58,7 +58,7 @@ func TestAnUnknownDeploymentIsReportedWhenItsLaunchIsGenuine(t *testing.T) {
 		other := a.sign(moodle(), c, nil)
 		return other[:strings.LastIndexByte(other, '.')] + genuine[strings.LastIndexByte(genuine, '.'):]
 	}), lti.SignatureInvalid)
-	a.refused(login13(map[string][]string{"lti_deployment_id": {"forged"}})(b), lti.DeploymentUnknown)
+	login13(map[string][]string{"lti_deployment_id": {"forged"}})(b).location()
 	// Genuine, but not from this browser, not for this login, or too old.
 	a.refused(a.browser().post13(moodle(), b.prepare13(moodle(), "height", deployment("forged"))), lti.StateNotFromThisBrowser)
 	a.refused(b.launch13(moodle(), "height", func(c jwt.MapClaims) { deployment("forged")(c); c["nonce"] = "other" }), lti.NonceMismatch)

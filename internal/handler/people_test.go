@@ -468,3 +468,20 @@ func TestAKnownPersonNeedsNoPersonalData(t *testing.T) {
 		t.Errorf("claims %+v", anonymous)
 	}
 }
+
+func TestAnAddressThatIsNoneIsMissing(t *testing.T) {
+	a := newAcademy(t)
+	for _, email := range []string{"\u200b", "sam", "@example.org", "sam@", "sam @example.org", "sam\u00a0x@example.org", "s\u200bam@example.org"} {
+		a.refused(a.browser().launch13(moodle(), "height", with("email", email)), lti.MissingUserData)
+	}
+}
+
+// What was refused may be posted again: nothing of it was spent.
+func TestARefusedLaunchSucceedsOnceItsCauseIsGone(t *testing.T) {
+	a := newAcademy(t)
+	b := a.browser()
+	form := b.prepare13(moodle(), "height", with("email", nil))
+	a.refused(b.post13(moodle(), form), lti.MissingUserData)
+	a.browser().launch13(moodle(), "height", nil).location()
+	b.post13(moodle(), form).location()
+}

@@ -245,7 +245,6 @@ func loginRefusals() []refusal {
 		{name: "login of another issuer", code: lti.IssuerMismatch, do: login13(url.Values{"iss": {"https://evil.example"}})},
 		{name: "token of another issuer", code: lti.IssuerMismatch, do: launch13(with("iss", "https://evil.example"))},
 		{name: "login of another client", code: lti.ClientIDMismatch, do: login13(url.Values{"client_id": {"x"}})},
-		{name: "login", code: lti.DeploymentUnknown, do: login13(url.Values{"lti_deployment_id": {"8"}})},
 		{name: "token", code: lti.DeploymentUnknown, do: launch13(with(claim+"deployment_id", "8"))},
 		{name: "token of a listed one", code: lti.DeploymentDeactivated, do: launch13(with(claim+"deployment_id", "9")), change: func(t *routing.Table) {
 			platformIn(t, "moodle").Deployments[1].Active = false

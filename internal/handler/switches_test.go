@@ -154,7 +154,7 @@ func TestSwitches(t *testing.T) {
 		},
 		"deployment taken from the list": {
 			change:  func(t *routing.Table) { platformIn(t, "campus").Deployments = platformIn(t, "campus").Deployments[1:] },
-			refused: map[lti.Code][]string{lti.DeploymentUnknown: {pathLoginGET, pathLoginPOST, pathLaunch13, pathButton13, pathRedeem13}},
+			refused: map[lti.Code][]string{lti.DeploymentUnknown: {pathLaunch13, pathButton13, pathRedeem13}},
 		},
 		"activity no longer shared": {
 			change: func(t *routing.Table) { activityIn(t, "height").Share = nil },

@@ -108,20 +108,6 @@ func (s *Share) AllowsPlatform(p *Platform) bool {
 	return true
 }
 
-// AcceptsDeployment tells whether launches of this deployment are accepted, and whether it is known at all: a known one
-// may be deactivated.
-func (p *Platform) AcceptsDeployment(id string) (accepted, known bool) {
-	if p.AnyDeployment {
-		return true, true
-	}
-	for i := range p.Deployments {
-		if p.Deployments[i].ID == id {
-			return p.Deployments[i].Active, true
-		}
-	}
-	return false, false
-}
-
 // Vouches tells whether the system that these settings are for is believed about the address. It never is about one with
 // letters beyond ASCII: some of them look like, and are folded to, others.
 func (u *Users) Vouches(email string) bool {

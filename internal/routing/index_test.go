@@ -36,32 +36,6 @@ func TestAllowsPlatform(t *testing.T) {
 	}
 }
 
-func TestAcceptsDeployment(t *testing.T) {
-	listed := []Deployment{{ID: "1", Active: true}, {ID: "off"}}
-	tests := map[string]struct {
-		platform        Platform
-		id              string
-		accepted, known bool
-	}{
-		"a listed deployment":                         {Platform{Deployments: listed}, "1", true, true},
-		"a deactivated deployment is known":           {Platform{Deployments: listed}, "off", false, true},
-		"an unlisted deployment":                      {Platform{Deployments: listed}, "2", false, false},
-		"an id that differs in case":                  {Platform{Deployments: listed}, "OFF", false, false},
-		"an id that starts like a listed one":         {Platform{Deployments: listed}, "10", false, false},
-		"no id":                                       {Platform{Deployments: listed}, "", false, false},
-		"any deployment":                              {Platform{AnyDeployment: true}, "whatever", true, true},
-		"neither a list nor any: nothing is accepted": {Platform{}, "1", false, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			accepted, known := test.platform.AcceptsDeployment(test.id)
-			if accepted != test.accepted || known != test.known {
-				t.Errorf("AcceptsDeployment(%q) = %v, %v; want %v, %v", test.id, accepted, known, test.accepted, test.known)
-			}
-		})
-	}
-}
-
 func TestIndexFindsEverythingByItsName(t *testing.T) {
 	table := sampleTable()
 	x := NewIndex("hash", table)

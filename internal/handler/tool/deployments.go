@@ -40,6 +40,13 @@ func (n *noted) due(key deploymentKey, now time.Time) bool {
 	return true
 }
 
+// forget makes a deployment due again: writing it has failed.
+func (n *noted) forget(key deploymentKey) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.at, key)
+}
+
 // noteDeployment remembers a deployment that launched and is not listed, so that status can show it. The launch is
 // refused all the same, and a store that fails changes nothing about that.
 func (t *Tool) noteDeployment(ctx context.Context, platform string, err error) {
@@ -51,6 +58,7 @@ func (t *Tool) noteDeployment(ctx context.Context, platform string, err error) {
 		return
 	}
 	if err := t.Store.NoteUnknownDeployment(ctx, platform, refusal.Value); err != nil {
+		t.noted.forget(deploymentKey{platform, refusal.Value})
 		t.Web.Log.WarnContext(ctx, "could not note an unknown deployment", "platform", platform, "error", err.Error())
 	}
 }

@@ -4,6 +4,7 @@ package tool
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/routing"
@@ -110,12 +111,22 @@ func (s *source) rolesOf(m *launch.Message) (role string, sent []string) {
 // missingUserData names what an account cannot be created without.
 func missingUserData(m *launch.Message) []string {
 	var missing []string
-	for _, f := range []struct{ name, value string }{
-		{"email", m.Person.Email}, {"given_name", m.Person.GivenName}, {"family_name", m.Person.FamilyName},
-	} {
+	if !isAddress(m.Person.Email) {
+		missing = append(missing, "email")
+	}
+	for _, f := range []struct{ name, value string }{{"given_name", m.Person.GivenName}, {"family_name", m.Person.FamilyName}} {
 		if strings.TrimSpace(f.value) == "" {
 			missing = append(missing, f.name)
 		}
 	}
 	return missing
+}
+
+// isAddress tells whether the text has the form of an email address: something on both sides of an @, and nothing
+// invisible. More than that only its mail server knows.
+func isAddress(email string) bool {
+	at := strings.LastIndexByte(email, '@')
+	return at > 0 && at < len(email)-1 && !strings.ContainsFunc(email, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
 }

@@ -90,6 +90,9 @@ type visit struct {
 	// base is the public address that the request is for.
 	base     string
 	platform *routing.Platform
+	// loginCookie is the name of the cookie that an accepted launch makes useless; empty for none. A refused one keeps
+	// it: what was refused may be posted again once its cause is mended.
+	loginCookie string
 }
 
 // serve runs one request of a launch: it provides the table, turns an error into a refusal, and observes the time.
@@ -249,7 +252,7 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		http.SetCookie(rw, loginCookie(loginCookieName(message.Nonce.Value), "", -1))
+		v.loginCookie = loginCookieName(message.Nonce.Value)
 		return t.accept(rw, r, v, activity, message, v.source13(message))
 	})
 }
@@ -330,6 +333,9 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 		return storeRefusal(err)
 	}
 	t.Web.Metrics.Launch(&v.about, "")
+	if v.loginCookie != "" {
+		http.SetCookie(rw, loginCookie(v.loginCookie, "", -1))
+	}
 	if straight {
 		web.Redirect(rw, withCode(activity.Share.TargetURL, token))
 		return nil

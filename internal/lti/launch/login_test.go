@@ -88,7 +88,7 @@ func TestLogin(t *testing.T) {
 		"two message hints":                 {append(good(), lti.Param{Name: "lti_message_hint"}, lti.Param{Name: "lti_message_hint"}), lti.ParameterRepeated},
 		"another issuer":                    {change("iss", "https://evil.example"), lti.IssuerMismatch},
 		"another client ID":                 {change("client_id", "client-2"), lti.ClientIDMismatch},
-		"an unknown deployment":             {change("lti_deployment_id", "9"), lti.DeploymentUnknown},
+		"an unknown deployment is accepted": {change("lti_deployment_id", "9"), ""},
 		"a deactivated deployment":          {change("lti_deployment_id", "off"), lti.DeploymentDeactivated},
 		"a deployment with a line break":    {change("lti_deployment_id", "1\n"), lti.ParameterInvalid},
 		"a target link that is not of ours": {change("target_link_uri", "https://evil.example"), lti.TargetLinkUnknown},

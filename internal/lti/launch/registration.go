@@ -133,7 +133,7 @@ func ParseLogin(params lti.Params) (*LoginRequest, error) {
 // Check compares a login with the registration whose address it was sent to.
 // knows reports whether a target link is an address of ours; nil skips that.
 // It refuses with IssuerMismatch, ClientIDMismatch, ParameterInvalid,
-// DeploymentUnknown, DeploymentDeactivated or TargetLinkUnknown.
+// DeploymentDeactivated or TargetLinkUnknown.
 //
 // A login proves nothing; the same is checked again in the ID token. Refusing
 // here spares the learner a round trip and names the mistake while it is still
@@ -149,7 +149,9 @@ func (l *LoginRequest) Check(reg *Registration, knows func(targetLink string) bo
 		if !identifier(l.DeploymentID) {
 			return lti.Refuse(lti.ParameterInvalid, "lti_deployment_id must be at most %d ASCII characters", maxIdentifier)
 		}
-		if r := reg.Deployments.check(l.DeploymentID); r != nil {
+		// An unknown one is refused when the platform has proved that it is its
+		// own, and only then can status show it.
+		if r := reg.Deployments.check(l.DeploymentID); r != nil && r.Code != lti.DeploymentUnknown {
 			return r
 		}
 	}
