@@ -16,14 +16,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -243,6 +246,40 @@ func checkStatus(t *testing.T, obj v1alpha1.Object) {
 	if ready.Status == metav1.ConditionFalse && !stalled {
 		t.Error("Ready is False, which only a person can mend, but Stalled is absent")
 	}
+	want := status.InProgressStatus
+	switch {
+	case ready.Status == metav1.ConditionTrue:
+		want = status.CurrentStatus
+	case stalled:
+		want = status.FailedStatus
+	}
+	if got := kstatus(t, obj); got.Status != want {
+		t.Errorf("kstatus takes Ready=%s for %s (%s), not %s", ready.Status, got.Status, got.Message, want)
+	}
+}
+
+// kstatus is what Flux, Argo CD and kubectl make of an object.
+func kstatus(t *testing.T, obj v1alpha1.Object) *status.Result {
+	t.Helper()
+	object, ok := obj.(client.Object)
+	if !ok {
+		t.Fatalf("%T is not an API object", obj)
+	}
+	kind, err := apiutil.GVKForObject(object, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(kind)
+	result, err := status.Compute(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
 }
 
 // message returns the message of a condition.
