@@ -16,7 +16,13 @@ func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha
 		academy:   func(a *v1alpha1.LTIAcademy) string { return a.Name },
 		secrets:   func(a *v1alpha1.LTIAcademy) []generatedSecret { return []generatedSecret{s.academyKeys(a)} },
 		prepare:   applyWorkload,
-		report: func(a *v1alpha1.LTIAcademy, _ *Outcome) {
+		warnings: func(a *v1alpha1.LTIAcademy) map[string]state {
+			key := AcademyKey{Namespace: a.Namespace, Name: a.Name}
+			summary, _ := s.programmer.Summary(key)
+			return academyWarnings(key, summary)
+		},
+		report: func(a *v1alpha1.LTIAcademy, o *Outcome) {
+			a.Status.Keys, a.Status.NextRotationAt = o.Keys, o.NextRotation
 			a.Status.Table = nil
 			if t, ok := s.programmer.Summary(AcademyKey{Namespace: a.Namespace, Name: a.Name}); ok {
 				a.Status.Table = &v1alpha1.TableStatus{

@@ -3,7 +3,10 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +23,13 @@ type report struct {
 	outcome *Outcome
 	// registration is set for kinds that have another party.
 	registration bool
+	// warnings are what an academy warns of, by condition type. A type of warningTypes that is not in it is removed.
+	warnings map[string]state
 }
+
+// warningTypes are conditions of an academy that are present only while they are True. They leave Ready as it is: the
+// handlers serve the newest table that they were given.
+var warningTypes = []string{v1alpha1.ConditionNearCapacity, v1alpha1.ConditionPublishingHeld}
 
 // problem is something that a person in this cluster must mend. Text is written into a condition: it names fields and
 // objects, never values.
@@ -59,6 +68,13 @@ func setConditions(obj v1alpha1.Object, r report) {
 		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, accepted.reason, accepted.message)
 	case ready.status != metav1.ConditionTrue:
 		set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.reason, ready.message)
+	}
+	for _, warning := range warningTypes {
+		if w, on := r.warnings[warning]; on {
+			set(warning, w.status, w.reason, w.message)
+		} else {
+			meta.RemoveStatusCondition(&conditions, warning)
+		}
 	}
 	obj.SetConditions(conditions)
 	obj.SetObservedGeneration(generation)
@@ -99,7 +115,7 @@ func programmedCondition(before []metav1.Condition, generation int64, r report) 
 	case r.outcome.PublishError != nil:
 		return state{metav1.ConditionFalse, v1alpha1.ReasonPublishFailed, "the routing table could not be written; it is tried again: " + r.outcome.PublishError.Error()}
 	case r.outcome.Waiting != "":
-		return state{metav1.ConditionUnknown, v1alpha1.ReasonProgramming, r.outcome.Waiting}
+		return state{metav1.ConditionUnknown, cmp.Or(r.outcome.WaitingReason, v1alpha1.ReasonProgramming), r.outcome.Waiting}
 	}
 	return state{metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "published; waiting for the launch handlers"}
 }
@@ -117,11 +133,39 @@ func readyCondition(accepted, programmed state, r report) state {
 	return state{metav1.ConditionTrue, v1alpha1.ReasonReady, "served by every launch handler"}
 }
 
-// truncate keeps messages within what a condition may hold (32 KiB) and a person reads.
+// nearlyFull is the fullness of a shard, in percent, from which an academy warns.
+const nearlyFull = 80
+
+// academyWarnings says what somebody should know who looks after the academy.
+func academyWarnings(key AcademyKey, s Summary) map[string]state {
+	warnings := map[string]state{}
+	switch {
+	case s.LeftOut > 0:
+		warnings[v1alpha1.ConditionNearCapacity] = state{metav1.ConditionTrue, v1alpha1.ReasonCapacityExceeded, fmt.Sprintf(
+			"the routing table is full: the newest %d resources are not served (their condition Accepted is False with reason CapacityExceeded); "+
+				"delete what is not used any more, or move resources to a second LTIAcademy", s.LeftOut)}
+	case s.FullestPercent >= nearlyFull:
+		warnings[v1alpha1.ConditionNearCapacity] = state{metav1.ConditionTrue, v1alpha1.ReasonNearCapacity, fmt.Sprintf(
+			"a shard of the routing table is %d %% full; when it is full the newest activities are not served: "+
+				"delete what is not used any more, or move resources to a second LTIAcademy", s.FullestPercent)}
+	}
+	switch {
+	case s.HeldReason != "":
+		warnings[v1alpha1.ConditionPublishingHeld] = state{metav1.ConditionTrue, s.HeldReason, s.Held}
+	case s.Removal != nil:
+		warnings[v1alpha1.ConditionPublishingHeld] = state{metav1.ConditionTrue, v1alpha1.ReasonRemovalNotConfirmed, fmt.Sprintf(
+			"%d of %d activities are gone at once; they stay served until %s, everything else changes meanwhile. "+
+				"If this is a mistake, bring the resources back; if not, confirm it with: kubectl annotate ltiacademy %s -n %s --overwrite %s=%s",
+			s.Removal.Gone, s.Removal.Before, s.RemovalUntil.UTC().Format(time.RFC3339), key.Name, key.Namespace, v1alpha1.AnnotationConfirmRemoval, s.Removal.Token)}
+	}
+	return warnings
+}
+
+// truncate keeps messages within what a condition may hold (32 KiB), an event (1 KiB), and a person reads.
 func truncate(message string) string {
-	const most = 1024
+	const most, dots = 1024, "…"
 	if len(message) <= most {
 		return message
 	}
-	return fmt.Sprintf("%.*s…", most-3, message)
+	return strings.ToValidUTF8(message[:most-len(dots)], "") + dots
 }

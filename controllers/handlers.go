@@ -49,7 +49,7 @@ func (controlPort) UnknownDeployments(ctx context.Context, e HandlerEndpoint, k 
 func ask(ctx context.Context, url string, academyKeys *keys.Academy, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	httpClient, err := egress.NewPinned(academyKeys.ControlCertificatePEM, keys.ControlServerName)
+	httpClient, err := egress.NewPinned(academyKeys.TrustedCertificatesPEM(), keys.ControlServerName)
 	if err != nil {
 		return fmt.Errorf("control port client: %w", err)
 	}

@@ -4,6 +4,7 @@ package controllers
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/compile"
@@ -26,15 +27,18 @@ func newPlatformReconciler(s shared, observer *deploymentObserver) *kindReconcil
 		newObject:    func() *v1alpha1.LTIPlatform { return &v1alpha1.LTIPlatform{} },
 		academy:      func(p *v1alpha1.LTIPlatform) string { return v1alpha1.AcademyName(p.Spec.AcademyRef) },
 		secrets: func(p *v1alpha1.LTIPlatform) []generatedSecret {
-			wanted := []generatedSecret{s.signingKey(v1alpha1.KindPlatform, p)}
+			var wanted []generatedSecret
+			if name, generated := p.SigningKeySecretName(); generated {
+				wanted = append(wanted, s.signingKey(v1alpha1.KindPlatform, p, name, v1alpha1.AcademyName(p.Spec.AcademyRef)))
+			}
 			if name, generated := p.LTI12SecretName(); generated && p.Spec.LTI12 != nil {
 				wanted = append(wanted, s.lti12Credentials(v1alpha1.KindPlatform, p, name))
 			}
-			return wanted
+			return owned(wanted, p, p.Spec.DeletionPolicy)
 		},
 		report: func(p *v1alpha1.LTIPlatform, o *Outcome) {
 			p.Status.Details = o.PlatformDetails
-			p.Status.Keys = o.Keys
+			p.Status.Keys, p.Status.NextRotationAt = o.Keys, o.NextRotation
 			p.Status.LTI12 = o.PlatformLTI12
 			if list, known := observer.of(p); known {
 				p.Status.UnknownDeployments = list
@@ -51,11 +55,15 @@ func newToolReconciler(s shared) *kindReconciler[*v1alpha1.LTITool] {
 		newObject:    func() *v1alpha1.LTITool { return &v1alpha1.LTITool{} },
 		academy:      func(t *v1alpha1.LTITool) string { return v1alpha1.AcademyName(t.Spec.AcademyRef) },
 		secrets: func(t *v1alpha1.LTITool) []generatedSecret {
-			return []generatedSecret{s.signingKey(v1alpha1.KindTool, t)}
+			name, generated := t.SigningKeySecretName()
+			if !generated {
+				return nil
+			}
+			return owned([]generatedSecret{s.signingKey(v1alpha1.KindTool, t, name, v1alpha1.AcademyName(t.Spec.AcademyRef))}, t, t.Spec.DeletionPolicy)
 		},
 		report: func(t *v1alpha1.LTITool, o *Outcome) {
 			t.Status.Details = o.ToolDetails
-			t.Status.Keys = o.Keys
+			t.Status.Keys, t.Status.NextRotationAt = o.Keys, o.NextRotation
 		},
 	}
 }
@@ -71,7 +79,7 @@ func newActivityReconciler(s shared) *kindReconciler[*v1alpha1.LTIActivity] {
 			if !generated || a.Spec.Share == nil {
 				return nil
 			}
-			return []generatedSecret{s.lti12Credentials(v1alpha1.KindActivity, a, name)}
+			return owned([]generatedSecret{s.lti12Credentials(v1alpha1.KindActivity, a, name)}, a, a.Spec.DeletionPolicy)
 		},
 		report: func(a *v1alpha1.LTIActivity, o *Outcome) {
 			a.Status.LTI12 = o.LTI12
@@ -80,18 +88,17 @@ func newActivityReconciler(s shared) *kindReconciler[*v1alpha1.LTIActivity] {
 	}
 }
 
-// signingKey describes the Secret with the signing key of a registration.
-func (s *shared) signingKey(kind string, obj v1alpha1.Object) generatedSecret {
+// signingKey describes the Secret with the signing keys of a registration.
+func (s *shared) signingKey(kind string, obj client.Object, name, academy string) generatedSecret {
+	ring := s.signingKeyRing(academy)
 	return generatedSecret{
-		name:       named(obj, compile.SigningKeySecretName(kind, obj.GetName())),
+		name:       named(obj, name),
 		secretType: v1alpha1.SecretTypeSigningKey,
 		ownerKind:  kind,
 		ownerName:  obj.GetName(),
 		requires:   []string{v1alpha1.SecretKeyPrivateKey},
-		generate: func() (map[string][]byte, error) {
-			pem, err := keys.NewSigningKey(s.random)
-			return map[string][]byte{v1alpha1.SecretKeyPrivateKey: pem}, err
-		},
+		generate:   func() (map[string][]byte, error) { return s.first(ring, obj) },
+		ring:       ring,
 	}
 }
 
@@ -115,18 +122,14 @@ func (s *shared) lti12Credentials(kind string, obj v1alpha1.Object, name string)
 
 // academyKeys describes the Secret with the academy's own keys.
 func (s *shared) academyKeys(a *v1alpha1.LTIAcademy) generatedSecret {
+	ring := s.academyKeyRing(a.Name)
 	return generatedSecret{
 		name:       named(a, compile.AcademySecretName(a.Name)),
 		secretType: corev1.SecretType(v1alpha1.SecretTypeAcademyKeys),
 		ownerKind:  v1alpha1.KindAcademy,
 		ownerName:  a.Name,
 		requires:   []string{keys.AcademyStateKey, keys.AcademyControlToken, keys.AcademyControlCertificate, keys.AcademyControlKey},
-		generate: func() (map[string][]byte, error) {
-			made, err := keys.NewAcademy(s.random, s.clock.Now())
-			if err != nil {
-				return nil, err
-			}
-			return made.Data(), nil
-		},
+		generate:   func() (map[string][]byte, error) { return s.first(ring, a) },
+		ring:       ring,
 	}
 }

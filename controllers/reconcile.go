@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,8 @@ type shared struct {
 	programmer *Programmer
 	random     io.Reader
 	clock      clock.PassiveClock
+	// events makes events; nil for none.
+	events *announcer
 }
 
 // kindReconciler reconciles one kind: it makes the Secrets of an object and reports its status. What differs between
@@ -47,6 +50,8 @@ type kindReconciler[T interface {
 	prepare func(context.Context, T) error
 	// report fills the kind's own part of status.
 	report func(T, *Outcome)
+	// warnings says what else somebody should know; nil for nothing.
+	warnings func(T) map[string]state
 }
 
 // Reconcile makes the object's Secret and writes its status. Publishing is not done here: every change wakes the
@@ -54,6 +59,7 @@ type kindReconciler[T interface {
 func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	obj := r.newObject()
 	if err := r.Get(ctx, req.NamespacedName, obj); err != nil {
+		r.events.gone(r.kind, req.Namespace, req.Name)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !obj.GetDeletionTimestamp().IsZero() {
@@ -64,7 +70,8 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return ctrl.Result{}, fmt.Errorf("%T is not an API object", obj)
 	}
 	found := report{registration: r.registration}
-	for _, wanted := range r.secrets(obj) {
+	secrets := r.secrets(obj)
+	for _, wanted := range secrets {
 		problem, err := r.keeper.ensure(ctx, wanted)
 		if err != nil {
 			return ctrl.Result{}, err
@@ -80,16 +87,28 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	}
 	key := AcademyKey{Namespace: obj.GetNamespace(), Name: r.academy(obj)}
 	outcome, known := r.programmer.Outcome(key, compile.Ref{Kind: r.kind, Name: obj.GetName()})
+	again, err := r.rotateAll(ctx, obj, secrets, &outcome)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	if known && outcome.Generation == obj.GetGeneration() {
 		found.outcome = &outcome
 		r.report(obj, &outcome)
 	} else if found.problem == nil {
 		// The Programmer has not seen this generation; its event comes when it has. Status keeps describing the
 		// generation it names.
-		return ctrl.Result{}, nil
+		return ctrl.Result{RequeueAfter: again}, nil
 	}
+	if r.warnings != nil {
+		found.warnings = r.warnings(obj)
+	}
+	was := slices.Clone(obj.GetConditions())
 	setConditions(obj, found)
-	return ctrl.Result{}, r.writeStatus(ctx, obj, before)
+	if err := r.writeStatus(ctx, obj, before); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.events.transitions(r.kind, obj, was, obj.GetConditions())
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // writeStatus patches status, and only when it changed.

@@ -6,8 +6,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,7 +19,7 @@ import (
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 )
 
-// generatedSecret describes a Secret that the operator makes once and never changes.
+// generatedSecret describes a Secret that the operator makes once. What is in it changes by a rotation only.
 type generatedSecret struct {
 	name       types.NamespacedName
 	secretType corev1.SecretType
@@ -25,10 +28,41 @@ type generatedSecret struct {
 	// requires are the data keys that an existing Secret must have to be adopted.
 	requires []string
 	generate func() (map[string][]byte, error)
+	// ring rotates the keys in it; nil for values that are never replaced.
+	ring *keyRing
+	// owner is the object that the Secret belongs to. It is deleted with the object if deleteWithOwner is set.
+	owner           *metav1.OwnerReference
+	deleteWithOwner bool
+}
+
+// owned gives generated Secrets to the object that they were made for, as its deletionPolicy says.
+func owned(secrets []generatedSecret, obj client.Object, policy v1alpha1.DeletionPolicy) []generatedSecret {
+	for i := range secrets {
+		secrets[i].owner = &metav1.OwnerReference{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: secrets[i].ownerKind, Name: obj.GetName(), UID: obj.GetUID(),
+		}
+		secrets[i].deleteWithOwner = policy == v1alpha1.DeletionDelete
+	}
+	return secrets
+}
+
+// ownerReferences are those that the Secret must have. References of others stay; ours is there only while the Secret is
+// to be deleted with its owner, and to that owner: an object of the same name that is gone would take the Secret along.
+func (g *generatedSecret) ownerReferences(present []metav1.OwnerReference) []metav1.OwnerReference {
+	if g.owner == nil {
+		return present
+	}
+	wanted := slices.DeleteFunc(slices.Clone(present), func(r metav1.OwnerReference) bool {
+		return strings.HasPrefix(r.APIVersion, v1alpha1.GroupVersion.Group+"/") && r.Kind == g.owner.Kind
+	})
+	if g.deleteWithOwner {
+		wanted = append(wanted, *g.owner)
+	}
+	return wanted
 }
 
 // secretKeeper makes Secrets. Its values are pasted into other people's systems: a Secret that exists is never
-// replaced, whatever the cache believes, and none has an owner reference, so that it outlives its object.
+// replaced, whatever the cache believes, and it outlives its object unless the object's deletionPolicy says otherwise.
 type secretKeeper struct {
 	cached client.Client
 	// live reads past the cache, which holds labelled Secrets only.
@@ -82,9 +116,11 @@ func (k *secretKeeper) create(ctx context.Context, g generatedSecret) (*problem,
 		return nil, err
 	}
 	made := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: g.name.Namespace, Name: g.name.Name, Labels: g.labels()},
-		Type:       g.secretType,
-		Data:       data,
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: g.name.Namespace, Name: g.name.Name, Labels: g.labels(), OwnerReferences: g.ownerReferences(nil),
+		},
+		Type: g.secretType,
+		Data: data,
 	}
 	err = k.cached.Create(ctx, made)
 	if apierrors.IsAlreadyExists(err) {
@@ -99,7 +135,7 @@ func (k *secretKeeper) create(ctx context.Context, g generatedSecret) (*problem,
 	return nil, nil
 }
 
-// adopt takes over a Secret by name and type, and repairs its labels; its data is never touched.
+// adopt takes over a Secret by name and type, and repairs its labels and its owner; its data is never touched.
 func (k *secretKeeper) adopt(ctx context.Context, g generatedSecret, secret *corev1.Secret) (*problem, error) {
 	if secret.Type != g.secretType {
 		return &problem{v1alpha1.ReasonSecretConflict, fmt.Sprintf(
@@ -112,19 +148,23 @@ func (k *secretKeeper) adopt(ctx context.Context, g generatedSecret, secret *cor
 		}
 	}
 	want := g.labels()
+	owners := g.ownerReferences(secret.OwnerReferences)
+	whole := equality.Semantic.DeepEqual(owners, secret.OwnerReferences)
 	for name, value := range want {
-		if secret.Labels[name] == value {
-			continue
-		}
-		before := secret.DeepCopy()
-		if secret.Labels == nil {
-			secret.Labels = map[string]string{}
-		}
-		maps.Copy(secret.Labels, want)
-		if err := k.cached.Patch(ctx, secret, client.MergeFrom(before)); err != nil {
-			return nil, fmt.Errorf("repair labels of Secret %s: %w", g.name.Name, err)
-		}
-		break
+		whole = whole && secret.Labels[name] == value
+	}
+	if whole {
+		return nil, nil
+	}
+	before := secret.DeepCopy()
+	if secret.Labels == nil {
+		secret.Labels = map[string]string{}
+	}
+	maps.Copy(secret.Labels, want)
+	secret.OwnerReferences = owners
+	// The list of owners is replaced as a whole: only the one that was read.
+	if err := k.cached.Patch(ctx, secret, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return nil, fmt.Errorf("repair labels and owner of Secret %s: %w", g.name.Name, err)
 	}
 	return nil, nil
 }

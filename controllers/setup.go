@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,6 +72,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		live:      mgr.GetAPIReader(),
 		publisher: publish.Publisher{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 		handlers:  o.Handlers,
+		informers: mgr.GetCache(),
 		events:    map[string]chan event.GenericEvent{},
 	}
 	programmer := &Programmer{World: world, Clock: o.Clock}
@@ -86,6 +89,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		programmer: programmer,
 		random:     o.Random,
 		clock:      o.Clock,
+		events:     &announcer{recorder: mgr.GetEventRecorder("lti-operator")},
 	}
 	var applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error
 	if o.Workload != nil {
@@ -100,10 +104,31 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	)
 }
 
-// relevant lets through what may change what is served: spec, labels (share.platforms selects by them) and deletion,
-// but never a write of status.
+// relevant lets through what may change what is served: spec, labels (share.platforms selects by them), annotations that
+// ask the operator for something, and deletion, but never a write of status.
 func relevant() predicate.Predicate {
-	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{})
+	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}, requestChanged())
+}
+
+// requestChanged lets through changes of our own annotations. Those of others, such as that of kubectl apply, ask for
+// nothing.
+func requestChanged() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		if e.ObjectOld == nil || e.ObjectNew == nil {
+			return false
+		}
+		return !maps.Equal(requests(e.ObjectOld), requests(e.ObjectNew))
+	}}
+}
+
+func requests(o client.Object) map[string]string {
+	out := map[string]string{}
+	for name, value := range o.GetAnnotations() {
+		if strings.HasPrefix(name, v1alpha1.AnnotationPrefix) {
+			out[name] = value
+		}
+	}
+	return out
 }
 
 // setupKind adds the controller of one kind. It runs on changes of the object, of its generated Secret, and when the

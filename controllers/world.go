@@ -6,11 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -49,10 +53,36 @@ type cluster struct {
 	live      client.Reader
 	publisher publish.Publisher
 	handlers  Handlers
+	informers cache.Informers
 	events    map[string]chan event.GenericEvent // by kind
 }
 
 var _ World = (*cluster)(nil)
+
+// Synced implements World. An informer that is asked for answers after its first complete list; that it cannot be made,
+// because the API server does not answer, passes.
+func (c *cluster) Synced(ctx context.Context) error {
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		err := c.syncedOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			logf.FromContext(ctx).Error(err, "could not fill the cache; it is tried again")
+		}
+		return err == nil, nil
+	})
+}
+
+func (c *cluster) syncedOnce(ctx context.Context) error {
+	for _, kind := range []client.Object{
+		&v1alpha1.LTIAcademy{}, &v1alpha1.LTIPlatform{}, &v1alpha1.LTITool{}, &v1alpha1.LTIActivity{}, &corev1.Secret{},
+	} {
+		if _, err := c.informers.GetInformer(ctx, kind); err != nil {
+			return fmt.Errorf("list every %T: %w", kind, err)
+		}
+	}
+	var reader client.Reader = c.cached
+	resources.reader.Store(&reader)
+	return nil
+}
 
 // Read implements World. Lists come from the cache without copies: the compiler only reads.
 func (c *cluster) Read(ctx context.Context, key AcademyKey) (compile.Input, error) {
@@ -120,17 +150,19 @@ func (c *cluster) findUnshared(ctx context.Context, in *compile.Input) error {
 	return nil
 }
 
+// Live implements World.
+func (c *cluster) Live(ctx context.Context, key AcademyKey) (*routing.Table, error) {
+	return c.publisher.Live(ctx, publish.Target{Namespace: key.Namespace, Academy: key.Name})
+}
+
 // Publish implements World.
-func (c *cluster) Publish(ctx context.Context, key AcademyKey, in compile.Input, set *routing.Set) error {
-	target := publish.Target{Namespace: key.Namespace, Academy: key.Name, Owner: ownerReference(in.Academy)}
-	writes, err := c.publisher.Publish(ctx, target, set)
-	if err != nil {
-		return err
+func (c *cluster) Publish(ctx context.Context, key AcademyKey, in compile.Input, set *routing.Set, purge bool) (publish.Written, error) {
+	target := publish.Target{Namespace: key.Namespace, Academy: key.Name, Owner: ownerReference(in.Academy), PurgePrevious: purge}
+	written, err := c.publisher.Publish(ctx, target, set)
+	if err == nil && written.Objects > 0 {
+		logf.FromContext(ctx).Info("published a routing table", "hash", set.Manifest.Hash[:12], "objects", written.Objects, "bytes", written.Bytes)
 	}
-	if writes > 0 {
-		logf.FromContext(ctx).Info("published a routing table", "hash", set.Manifest.Hash[:12], "writes", writes)
-	}
-	return nil
+	return written, err
 }
 
 // ownerReference makes the academy the controller of an object, without blocking its deletion: that would take a
@@ -142,12 +174,8 @@ func ownerReference(a *v1alpha1.LTIAcademy) metav1.OwnerReference {
 	}
 }
 
-// nudgeAt are the looks at which a handler that still lags is nudged (again): at once, then after about 0.3, 1, 3 and
-// 10 seconds; after that kubelet's own period does.
-var nudgeAt = map[int]int{0: 1, 3: 2, 5: 3, 6: 4, 8: 5}
-
-// Serving implements World. A handler that does not answer counts as serving nothing.
-func (c *cluster) Serving(ctx context.Context, key AcademyKey, in compile.Input, wanted string, attempt int) ([]string, error) {
+// Handlers implements World. All are asked at once: one that does not answer does not delay the others.
+func (c *cluster) Handlers(ctx context.Context, key AcademyKey, in compile.Input) ([]HandlerReport, error) {
 	academyKeys, err := parseAcademyKeys(in.Secrets[compile.AcademySecretName(key.Name)])
 	if err != nil {
 		return nil, err
@@ -156,20 +184,25 @@ func (c *cluster) Serving(ctx context.Context, key AcademyKey, in compile.Input,
 	if err != nil {
 		return nil, err
 	}
-	hashes := make([]string, 0, len(endpoints))
-	for _, endpoint := range endpoints {
-		report, err := c.handlers.Report(ctx, endpoint, academyKeys)
-		if err != nil {
-			logf.FromContext(ctx).V(1).Info("a launch handler does not report", "pod", endpoint.Pod.Name, "error", err.Error())
-		}
-		hashes = append(hashes, report.Hash)
-		if n, due := nudgeAt[attempt]; due && report.Hash != wanted {
-			if err := c.handlers.Nudge(ctx, endpoint, wanted, n); err != nil {
-				logf.FromContext(ctx).V(1).Info("could not nudge a launch handler", "pod", endpoint.Pod.Name, "error", err.Error())
+	reports := make([]HandlerReport, len(endpoints))
+	var group sync.WaitGroup
+	for i, endpoint := range endpoints {
+		group.Go(func() {
+			report, err := c.handlers.Report(ctx, endpoint, academyKeys)
+			if err != nil {
+				logf.FromContext(ctx).V(1).Info("a launch handler does not report", "pod", endpoint.Pod.Name, "error", err.Error())
+				report = routing.Report{}
 			}
-		}
+			reports[i] = HandlerReport{Endpoint: endpoint, Report: report, Err: err}
+		})
 	}
-	return hashes, nil
+	group.Wait()
+	return reports, nil
+}
+
+// Nudge implements World.
+func (c *cluster) Nudge(ctx context.Context, endpoint HandlerEndpoint, hash string, attempt int) error {
+	return c.handlers.Nudge(ctx, endpoint, hash, attempt)
 }
 
 func parseAcademyKeys(secret *corev1.Secret) (*keys.Academy, error) {

@@ -22,6 +22,11 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is present and True when nothing will happen until somebody in this cluster changes something.
 	ConditionStalled = "Stalled"
+	// ConditionNearCapacity is present and True on an LTIAcademy whose routing table is nearly full, or full.
+	ConditionNearCapacity = "NearCapacity"
+	// ConditionPublishingHeld is present and True on an LTIAcademy whose newest routing table is not published, or not
+	// all of it, and somebody should know why.
+	ConditionPublishingHeld = "PublishingHeld"
 )
 
 // Condition reasons. They are stable: alerts and scripts may match them.
@@ -50,7 +55,17 @@ const (
 	ReasonInvalidSpec           = "InvalidSpec"
 	ReasonOversized             = "Oversized"
 	ReasonCapacityExceeded      = "CapacityExceeded"
+	ReasonNearCapacity          = "NearCapacity"
+	ReasonRemovalNotConfirmed   = "RemovalNotConfirmed"
+	ReasonHandlerFormat         = "HandlerFormat"
 )
+
+// AnnotationPrefix begins the annotations with which people ask the operator for something.
+const AnnotationPrefix = "lti-operator.io/"
+
+// AnnotationConfirmRemoval on an LTIAcademy lets most of its activities be removed at once. Its value is the one that the
+// condition PublishingHeld names.
+const AnnotationConfirmRemoval = AnnotationPrefix + "confirm-removal"
 
 // Labels and Secret keys that people meet.
 const (
@@ -70,13 +85,24 @@ const (
 	SecretKeySharedSecret = "sharedSecret"
 	// SecretKeyClientSecret is the data key of an academy application's client secret.
 	SecretKeyClientSecret = "clientSecret"
-	// SecretKeyPrivateKey is the data key of a generated signing key (PKCS #8, PEM).
+	// SecretKeyPreviousSharedSecret is the data key of a shared secret that is still accepted beside SecretKeySharedSecret.
+	SecretKeyPreviousSharedSecret = "previousSharedSecret"
+	// SecretKeyPrivateKey is the data key of the signing key (PKCS #8, in a user's own Secret also PKCS #1; PEM).
 	SecretKeyPrivateKey = "tls.key"
 
 	// SecretTypeSigningKey, SecretTypeLTI12Credentials and SecretTypeAcademyKeys are the types of generated Secrets.
 	SecretTypeSigningKey       = "lti-operator.io/signing-key"
 	SecretTypeLTI12Credentials = "lti-operator.io/lti12-credentials"
 	SecretTypeAcademyKeys      = "lti-operator.io/academy-keys"
+)
+
+// Annotations of LTIPlatform, LTITool and LTIAcademy that ask for something to be done with their keys.
+const (
+	// AnnotationRotate starts one rotation for every new value, for example the present time.
+	AnnotationRotate = "lti-operator.io/rotate"
+	// AnnotationRevoke names keys, by the keyID in status.keys, that go at once, without an overlap. Several are
+	// separated by commas.
+	AnnotationRevoke = "lti-operator.io/revoke"
 )
 
 // DefaultAcademyName is the academy that a resource without academyRef belongs to.
@@ -167,9 +193,47 @@ const (
 	LTI12RolesAccept LTI12Roles = "Accept"
 )
 
-// SigningKey describes one key of a registration; the key itself is in a Secret.
+// SignatureMethod is a way of signing a form launch (oauth_signature_method).
+// +kubebuilder:validation:Enum=HMAC-SHA1;HMAC-SHA256
+type SignatureMethod string
+
+// Values of SignatureMethod.
+const (
+	HMACSHA1   SignatureMethod = "HMAC-SHA1"
+	HMACSHA256 SignatureMethod = "HMAC-SHA256"
+)
+
+// DeletionPolicy says what happens to generated Secrets when their object is deleted.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// Values of DeletionPolicy. Left out, it is Retain.
+const (
+	// DeletionRetain keeps them; they are adopted by name when the object returns. Their values have been pasted into
+	// other people's systems.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionDelete deletes them with the object.
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// KeyState says what a key is used for.
+// +kubebuilder:validation:Enum=Next;Signing;Previous
+type KeyState string
+
+// Values of KeyState.
+const (
+	// KeyNext is published and will sign once whoever caches the key set has seen it.
+	KeyNext KeyState = "Next"
+	// KeySigning signs.
+	KeySigning KeyState = "Signing"
+	// KeyPrevious has signed, and is published until that has expired.
+	KeyPrevious KeyState = "Previous"
+)
+
+// SigningKey describes one key; the key itself is in a Secret.
 type SigningKey struct {
-	// keyID is the "kid" under which the public key stands in the JWKS (RFC 7638 thumbprint).
+	// keyID is the "kid" under which the public key stands in the JWKS (RFC 7638 thumbprint). For the keys of an academy,
+	// which are in no JWKS, it is a name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
@@ -182,6 +246,66 @@ type SigningKey struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	SecretName string `json:"secretName"`
+	// state: Next is published and does not sign yet, Signing signs, Previous has signed and is still published.
+	// +optional
+	State KeyState `json:"state,omitempty"`
+	// signsFrom is when the key began to sign. For a Next key it is when it will: absent until every launch handler
+	// publishes it.
+	// +optional
+	SignsFrom *metav1.Time `json:"signsFrom,omitempty"`
+	// publishedUntil is when a Previous key is dropped: absent until every launch handler signs with a newer one.
+	// +optional
+	PublishedUntil *metav1.Time `json:"publishedUntil,omitempty"`
+}
+
+// KeyRotation says whether keys are replaced when they reach an age.
+// +kubebuilder:validation:Enum=Manual;Automatic
+type KeyRotation string
+
+// Values of KeyRotation. Left out, it is Manual.
+const (
+	KeyRotationManual    KeyRotation = "Manual"
+	KeyRotationAutomatic KeyRotation = "Automatic"
+)
+
+// KeyPolicy says when keys that the operator makes are replaced, and for how long the old ones are published. LTI 1.2
+// credentials, and keys that a user supplies, are never replaced by it.
+// +kubebuilder:validation:XValidation:rule="!has(self.rotateAfterDays) || (has(self.rotation) && self.rotation == 'Automatic')",message="rotateAfterDays is for rotation Automatic only"
+// +kubebuilder:validation:XValidation:rule="!has(self.rotation) || self.rotation != 'Automatic' || (has(self.overlapDays) ? self.overlapDays : 7) < (has(self.rotateAfterDays) ? self.rotateAfterDays : 90)",message="overlapDays (left out: 7) must be less than rotateAfterDays (left out: 90)"
+type KeyPolicy struct {
+	// rotation: Manual replaces keys when the annotation lti-operator.io/rotate asks for it; Automatic also when they
+	// have signed for rotateAfterDays. Left out: Manual.
+	// +optional
+	Rotation KeyRotation `json:"rotation,omitempty"`
+	// rotateAfterDays is the age, in days, at which Automatic replaces a key. Left out: 90.
+	// +optional
+	// +kubebuilder:validation:Minimum=2
+	// +kubebuilder:validation:Maximum=3650
+	RotateAfterDays *int32 `json:"rotateAfterDays,omitempty"`
+	// overlapDays is for how many days a replaced key stays published. Left out: 7.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=365
+	OverlapDays *int32 `json:"overlapDays,omitempty"`
+}
+
+// Effective resolves a policy that may be left out, or in part: rotation Manual, keys replaced after 90 days if it is
+// Automatic, overlap of 7 days.
+func (p *KeyPolicy) Effective() (rotation KeyRotation, rotateAfterDays, overlapDays int32) {
+	rotation, rotateAfterDays, overlapDays = KeyRotationManual, 90, 7
+	if p == nil {
+		return rotation, rotateAfterDays, overlapDays
+	}
+	if p.Rotation != "" {
+		rotation = p.Rotation
+	}
+	if p.RotateAfterDays != nil {
+		rotateAfterDays = *p.RotateAfterDays
+	}
+	if p.OverlapDays != nil {
+		overlapDays = *p.OverlapDays
+	}
+	return rotation, rotateAfterDays, overlapDays
 }
 
 // Object is what every resource of this package has: the few things that the controllers share.

@@ -61,6 +61,10 @@ type LTIAcademySpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Clients []AcademyClient `json:"clients,omitempty"`
 
+	// keys says when signing keys, and the academy's own keys, are replaced. Left out: by hand only, with 7 days of overlap.
+	// +optional
+	Keys *KeyPolicy `json:"keys,omitempty"`
+
 	// network widens what the launch handler may connect to.
 	// +optional
 	Network *AcademyNetwork `json:"network,omitempty"`
@@ -165,6 +169,15 @@ type LTIAcademyStatus struct {
 	// observedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// keys of the academy itself (login state, control port), newest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=keyID
+	// +kubebuilder:validation:MaxItems=8
+	Keys []SigningKey `json:"keys,omitempty"`
+	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
+	// +optional
+	NextRotationAt *metav1.Time `json:"nextRotationAt,omitempty"`
 	// table describes the routing table that the launch handler is to serve.
 	// +optional
 	Table *TableStatus `json:"table,omitempty"`

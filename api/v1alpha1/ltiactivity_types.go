@@ -65,6 +65,11 @@ type LTIActivitySpec struct {
 	// +required
 	Type ActivityType `json:"type"`
 
+	// deletionPolicy says what happens to the Secret that the operator generated for this object when it is deleted: Retain
+	// keeps it, and it is adopted when the object returns; Delete deletes it. Left out: Retain.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
 	// share makes an activity of the academy available to other systems. Taking it away ends all launches at once.
 	// +optional
 	Share *ActivityShare `json:"share,omitempty"`
@@ -105,6 +110,14 @@ type ShareLTI12 struct {
 	// platform in platformRef, else Ignore.
 	// +optional
 	Roles LTI12Roles `json:"roles,omitempty"`
+	// signatureMethods that are accepted. LTI knows HMAC-SHA1; Brightspace signs with HMAC-SHA256 unless it is told
+	// otherwise. Left out: those of the platform in platformRef, else
+	// HMAC-SHA1.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	SignatureMethods []SignatureMethod `json:"signatureMethods,omitempty"`
 }
 
 // PlatformReference names an LTIPlatform of the same academy and namespace.

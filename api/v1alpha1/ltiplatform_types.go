@@ -28,6 +28,17 @@ type LTIPlatformSpec struct {
 	// +optional
 	Activation Activation `json:"activation,omitempty"`
 
+	// signingKeySecretRef names a Secret with the signing key (tls.key: RSA of at least 2048 bits as PKCS #8 or PKCS #1 in
+	// PEM), labelled lti-operator.io/use: "true". It is used as it stands, and never replaced. While it is missing there is
+	// no signing key: none is generated in its place. Left out: the operator generates one, named <platform>-platform-key.
+	// +optional
+	SigningKeySecretRef *SecretReference `json:"signingKeySecretRef,omitempty"`
+
+	// deletionPolicy says what happens to the Secrets that the operator generated for this object when it is deleted:
+	// Retain keeps them, and they are adopted when it returns; Delete deletes them. Left out: Retain.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
 	// lti13 holds the values that the platform's administrator hands over. It may be added later: status.details is
 	// complete without it.
 	// +optional
@@ -111,6 +122,13 @@ type PlatformLTI12 struct {
 	// same person. Left out: Separate.
 	// +optional
 	Realm LTI12Realm `json:"realm,omitempty"`
+	// signatureMethods that are accepted. LTI knows HMAC-SHA1; Brightspace signs with HMAC-SHA256 unless it is told
+	// otherwise. Left out: HMAC-SHA1.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	SignatureMethods []SignatureMethod `json:"signatureMethods,omitempty"`
 }
 
 // PlatformUsers says how people of a platform are known in the academy.
@@ -197,6 +215,9 @@ type LTIPlatformStatus struct {
 	// +listMapKey=keyID
 	// +kubebuilder:validation:MaxItems=8
 	Keys []SigningKey `json:"keys,omitempty"`
+	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
+	// +optional
+	NextRotationAt *metav1.Time `json:"nextRotationAt,omitempty"`
 	// lti12 are the values of form launches with the platform's own key.
 	// +optional
 	LTI12 *PlatformLTI12Status `json:"lti12,omitempty"`
@@ -344,4 +365,12 @@ func (p *LTIPlatform) Lists(deploymentID string) bool {
 		}
 	}
 	return false
+}
+
+// SigningKeySecretName is the Secret with the signing key of the registration, and whether the operator generates it.
+func (p *LTIPlatform) SigningKeySecretName() (name string, generated bool) {
+	if ref := p.Spec.SigningKeySecretRef; ref != nil {
+		return ref.Name, false
+	}
+	return p.Name + "-platform-key", true
 }

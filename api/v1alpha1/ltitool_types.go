@@ -21,6 +21,17 @@ type LTIToolSpec struct {
 	// activation switches this tool on or off without changing a value. Left out: Activated.
 	// +optional
 	Activation Activation `json:"activation,omitempty"`
+
+	// signingKeySecretRef names a Secret with the signing key (tls.key: RSA of at least 2048 bits as PKCS #8 or PKCS #1 in
+	// PEM), labelled lti-operator.io/use: "true". It is used as it stands, and never replaced. While it is missing there is
+	// no signing key: none is generated in its place. Left out: the operator generates one, named <tool>-tool-key.
+	// +optional
+	SigningKeySecretRef *SecretReference `json:"signingKeySecretRef,omitempty"`
+
+	// deletionPolicy says what happens to the Secrets that the operator generated for this object when it is deleted:
+	// Retain keeps them, and they are adopted when it returns; Delete deletes them. Left out: Retain.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
 
 // LTIToolStatus is what the operator reports about a tool.
@@ -43,6 +54,9 @@ type LTIToolStatus struct {
 	// +listMapKey=keyID
 	// +kubebuilder:validation:MaxItems=8
 	Keys []SigningKey `json:"keys,omitempty"`
+	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
+	// +optional
+	NextRotationAt *metav1.Time `json:"nextRotationAt,omitempty"`
 }
 
 // ToolDetails are the values that the tool's administrator pastes.
@@ -116,3 +130,11 @@ func (t *LTITool) SetConditions(c []metav1.Condition) { t.Status.Conditions = c 
 
 // SetObservedGeneration implements Object.
 func (t *LTITool) SetObservedGeneration(g int64) { t.Status.ObservedGeneration = g }
+
+// SigningKeySecretName is the Secret with the signing key of the registration, and whether the operator generates it.
+func (t *LTITool) SigningKeySecretName() (name string, generated bool) {
+	if ref := t.Spec.SigningKeySecretRef; ref != nil {
+		return ref.Name, false
+	}
+	return t.Name + "-tool-key", true
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -126,11 +127,19 @@ func run(f *flags) error {
 		options.Handlers = &controllers.PodHandlers{Client: mgr.GetClient()}
 		options.Workload = &controllers.Workload{Client: mgr.GetClient(), Image: f.HandlerImage, OperatorNamespace: f.OperatorNamespace}
 	}
-	if err := controllers.Setup(mgr, options); err != nil {
-		return fmt.Errorf("set up controllers: %w", err)
+	discoveryClient, err := discovery.NewDiscoveryClientForConfigAndClient(restConfig, mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("build discovery client: %w", err)
 	}
-	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
-		return fmt.Errorf("add health checks: %w", err)
+	definitions := &controllers.Definitions{
+		Discovery: discoveryClient, Clock: options.Clock,
+		Begin: func() error { return controllers.Setup(mgr, options) },
+	}
+	if err := errors.Join(
+		mgr.Add(definitions),
+		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("definitions", definitions.Ready),
+	); err != nil {
+		return fmt.Errorf("set up: %w", err)
 	}
 	if err := mgr.Start(ctrl.SetupSignalHandler()); err != nil {
 		return fmt.Errorf("run manager: %w", err)

@@ -32,7 +32,7 @@ func (c *compiler) academy() {
 		return
 	}
 	c.url = a.Spec.URL
-	academyKeys, v := c.academyKeys()
+	academyKeys, v := c.academyKeys(&r)
 	if !v.ok() {
 		r.apply(v)
 		return
@@ -53,6 +53,7 @@ func (c *compiler) academy() {
 			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
 		},
 		AcademyKeys: *academyKeys,
+		Revoked:     c.revoked,
 	}
 	if n := a.Spec.Network; n != nil {
 		table.Academy.AllowPrivateCIDRs = n.AllowPrivateCIDRs
@@ -88,25 +89,37 @@ func addresses(a *v1alpha1.LTIAcademy) map[string]string {
 	return out
 }
 
-func (c *compiler) academyKeys() (*routing.AcademyKeys, verdict) {
+// academyKeys reads the academy's own keys, and describes them in its result.
+func (c *compiler) academyKeys(r *Result) (*routing.AcademyKeys, verdict) {
 	name := AcademySecretName(c.in.AcademyName)
 	secret := c.in.Secrets[name]
 	if secret == nil {
 		return nil, pending(fmt.Sprintf("the keys of the academy (Secret %s) are being made", name))
 	}
-	k, err := keys.ParseAcademy(secret.Data)
+	ring, err := keys.AcademyKeys.Decode(secret.Data, secret.CreationTimestamp.Time)
 	if err != nil {
 		return nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s: %v", name, err))
 	}
+	r.Keys, r.NextRotation = describeRing(&ring, name), timestamp(ring.NextRotation(AcademyKeyPolicy(c.in.Academy)))
+	if ring.Revoked != "" {
+		c.revoked = append(c.revoked, routing.RevokedKey{KeyID: ring.Revoked})
+	}
+	k := ring.Academy()
 	token := sha256.Sum256([]byte(k.ControlToken))
-	return &routing.AcademyKeys{
+	out := &routing.AcademyKeys{
 		StateKeys: [][]byte{k.StateKey},
 		Control: routing.Control{
 			CertificatePEM: string(k.ControlCertificatePEM),
 			PrivateKeyPEM:  string(k.ControlPrivateKeyPEM),
 			TokenSHA256:    token[:],
 		},
-	}, verdict{}
+	}
+	for _, other := range k.Others {
+		out.StateKeys = append(out.StateKeys, other.StateKey)
+		sum := sha256.Sum256([]byte(other.ControlToken))
+		out.Control.FurtherTokensSHA256 = append(out.Control.FurtherTokensSHA256, sum[:])
+	}
+	return out, verdict{}
 }
 
 // minClientSecret is the least length of an application's secret. Only its SHA-256 reaches the handler, which is safe

@@ -31,6 +31,8 @@ type Input struct {
 	Secrets map[string]*corev1.Secret
 	// Unshared are the names of Secrets that are referred to and exist, but lack the consent label.
 	Unshared map[string]bool
+	// Kept, if set, stays in the table although its resources are gone.
+	Kept *Kept
 }
 
 // Ref names a resource within the namespace of the input.
@@ -60,6 +62,8 @@ type Result struct {
 	LTI12           *v1alpha1.ActivityLTI12Status
 	LTI13           *v1alpha1.ActivityLTI13Status
 	Keys            []v1alpha1.SigningKey
+	// NextRotation is when a next key signs, or is to be made; nil when neither is known.
+	NextRotation *metav1.Time
 }
 
 // Output is a routing table and what became of each resource.
@@ -67,6 +71,8 @@ type Output struct {
 	// Table is nil when there is nothing to serve: no academy, or one that is not accepted.
 	Table   *routing.Table
 	Results map[Ref]Result
+	// LeftOut is the number of resources that the table has no room for.
+	LeftOut int
 }
 
 // Compile builds the table. A resource that is not accepted is left out, or served without the part that is broken; it
@@ -78,6 +84,7 @@ func Compile(in Input) *Output {
 	c.platforms()
 	c.tools()
 	c.activities()
+	c.fit()
 	return c.out
 }
 
@@ -88,6 +95,8 @@ type compiler struct {
 	url string
 	// lti12 holds the LTI 1.2 credentials of every resource that has some.
 	lti12 map[Ref]credential
+	// revoked are keys of the academy that were taken away at once.
+	revoked []routing.RevokedKey
 }
 
 // verdict is the outcome of checking one thing; the zero value means accepted.
@@ -146,6 +155,14 @@ func (in *Input) ReferredSecrets() []string {
 	}
 	for _, p := range in.Platforms {
 		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {
+			seen[name] = true
+		}
+		if name, generated := p.SigningKeySecretName(); !generated {
+			seen[name] = true
+		}
+	}
+	for _, t := range in.Tools {
+		if name, generated := t.SigningKeySecretName(); !generated {
 			seen[name] = true
 		}
 	}

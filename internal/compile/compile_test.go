@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
@@ -342,8 +343,8 @@ func secretValues(t *testing.T, name string) []string {
 			continue
 		}
 		for key, value := range stored(t, document).Data {
-			if key == v1alpha1.SecretKeyConsumerKey {
-				continue // not a secret: it stands in every launch
+			if key == v1alpha1.SecretKeyConsumerKey || key == keys.DataKeyTimes {
+				continue // not a secret: it stands in every launch, or in status
 			}
 			out = append(out, base64.StdEncoding.EncodeToString(value))
 			for _, line := range strings.Split(string(value), "\n") {
@@ -387,6 +388,7 @@ func render(t *testing.T, o *Output) []byte {
 		LTI12           *v1alpha1.ActivityLTI12Status `json:"lti12,omitempty"`
 		LTI13           *v1alpha1.ActivityLTI13Status `json:"lti13,omitempty"`
 		Keys            []v1alpha1.SigningKey         `json:"keys,omitempty"`
+		NextRotation    *metav1.Time                  `json:"nextRotation,omitempty"`
 	}
 	type table struct {
 		Academy     routing.Academy      `json:"academy"`
@@ -395,6 +397,8 @@ func render(t *testing.T, o *Output) []byte {
 		Activities  []routing.Activity   `json:"activities,omitempty"`
 		AcademyKeys routing.AcademyKeys  `json:"academyKeys"`
 		Credentials []routing.Credential `json:"credentials,omitempty"`
+		SigningKeys []routing.SigningKey `json:"signingKeys,omitempty"`
+		Revoked     []routing.RevokedKey `json:"revoked,omitempty"`
 	}
 	var out struct {
 		Results map[string]result `json:"results"`
@@ -404,15 +408,42 @@ func render(t *testing.T, o *Output) []byte {
 	for ref, r := range o.Results {
 		out.Results[ref.Kind+"/"+ref.Name] = result{
 			string(r.Accepted), r.Reason, r.Message, r.Generation, r.Deactivated, r.Registered, r.Served,
-			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.Keys,
+			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.Keys, r.NextRotation,
 		}
 	}
 	if o.Table != nil {
 		out.Table = new(table(*o.Table))
+		out.Table.SigningKeys = withFileNames(t, o.Table.SigningKeys)
 	}
 	b, err := yaml.Marshal(out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// withFileNames puts the name of its file, as in inputs, in the place of each private key.
+func withFileNames(t *testing.T, in []routing.SigningKey) []routing.SigningKey {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := slices.Clone(in)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := keys.PKCS8(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range out {
+			if out[i].PrivateKeyPEM == string(encoded) {
+				out[i].PrivateKeyPEM = "@" + filepath.Base(file)
+			}
+		}
+	}
+	return out
 }

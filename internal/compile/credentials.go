@@ -3,7 +3,9 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -56,7 +58,10 @@ func platformHolder(p *v1alpha1.LTIPlatform) holder {
 	name, generated := p.LTI12SecretName()
 	return holder{
 		Object: p, ref: Ref{v1alpha1.KindPlatform, p.Name}, field: "spec.lti12.credentialsSecretRef", secretName: name, generated: generated,
-		credential: routing.Credential{Platform: p.Name, Realm: formRealm(p), AcceptRoles: p.Spec.LTI12.Roles == v1alpha1.LTI12RolesAccept},
+		credential: routing.Credential{
+			Platform: p.Name, Realm: formRealm(p), AcceptRoles: p.Spec.LTI12.Roles == v1alpha1.LTI12RolesAccept,
+			SignatureMethods: signatureMethods(p.Spec.LTI12.SignatureMethods),
+		},
 	}
 }
 
@@ -67,8 +72,10 @@ func activityHolder(a *v1alpha1.LTIActivity, platforms map[string]*v1alpha1.LTIP
 		credential: routing.Credential{Activity: a.Name},
 	}
 	var roles v1alpha1.LTI12Roles
+	var methods []v1alpha1.SignatureMethod
 	if settings := a.Spec.Share.LTI12; settings != nil {
 		roles = settings.Roles
+		methods = settings.SignatureMethods
 		if settings.PlatformRef != nil {
 			p := platforms[settings.PlatformRef.Name]
 			if p == nil {
@@ -77,13 +84,26 @@ func activityHolder(a *v1alpha1.LTIActivity, platforms map[string]*v1alpha1.LTIP
 				return h
 			}
 			h.credential.Platform, h.credential.Realm = p.Name, formRealm(p)
-			if roles == "" && p.Spec.LTI12 != nil {
-				roles = p.Spec.LTI12.Roles
+			if p.Spec.LTI12 != nil {
+				roles = cmp.Or(roles, p.Spec.LTI12.Roles)
+				if methods == nil {
+					methods = p.Spec.LTI12.SignatureMethods
+				}
 			}
 		}
 	}
+	h.credential.SignatureMethods = signatureMethods(methods)
 	h.credential.AcceptRoles = roles == v1alpha1.LTI12RolesAccept
 	return h
+}
+
+func signatureMethods(in []v1alpha1.SignatureMethod) []string {
+	var out []string
+	for _, method := range in {
+		out = append(out, string(method))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // formRealm is the realm of the people that a platform's form launches bring. No realm of LTI 1.3 has a slash in it.
@@ -113,6 +133,9 @@ func (c *compiler) resolve(h holder, claimed map[string]Ref) credential {
 		return credential{verdict: h.verdict}
 	}
 	h.credential.ConsumerKey, h.credential.Secrets = data[0], []string{data[1]}
+	if previous, v := c.secretData(h.field, h.secretName, v1alpha1.SecretKeyPreviousSharedSecret); v.ok() && previous[0] != data[1] {
+		h.credential.Secrets = append(h.credential.Secrets, previous[0])
+	}
 	return credential{resolved: &h.credential}
 }
 

@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
-// SigningKeySecretName is the Secret with the signing key of a platform's or tool's registration.
+// SigningKeySecretName is the generated Secret with the signing key of a platform's or tool's registration.
 func SigningKeySecretName(kind, name string) string {
 	if kind == v1alpha1.KindTool {
 		return name + "-tool-key"
@@ -20,21 +23,118 @@ func SigningKeySecretName(kind, name string) string {
 	return name + "-platform-key"
 }
 
-// SigningKey is a signing key as it stands in its Secret: its description and public half.
-func (c *compiler) signingKey(kind, name string) ([]v1alpha1.SigningKey, []routing.JWK, verdict) {
-	secretName := SigningKeySecretName(kind, name)
+// registrationKeys are the keys of one registration as they stand in its Secret.
+type registrationKeys struct {
+	described    []v1alpha1.SigningKey
+	nextRotation *metav1.Time
+	public       []routing.JWK
+	verdict      verdict
+	signing      *routing.SigningKey
+	revoked      *routing.RevokedKey
+}
+
+// signingKeys reads the keys of a registration. A Secret of the user is taken as it stands: it may hold next and previous
+// keys in the same way as a generated one.
+func (c *compiler) signingKeys(kind, name, secretName string, generated bool) registrationKeys {
+	if !generated {
+		if _, v := c.secretData("spec.signingKeySecretRef", secretName, v1alpha1.SecretKeyPrivateKey); !v.ok() {
+			return registrationKeys{verdict: v}
+		}
+	}
 	secret := c.in.Secrets[secretName]
 	if secret == nil {
-		return nil, nil, pending(fmt.Sprintf("the signing key (Secret %s) is being made", secretName))
+		return registrationKeys{verdict: pending(fmt.Sprintf("the signing key (Secret %s) is being made", secretName))}
 	}
-	key, err := keys.ParseSigningKey(secret.Data[v1alpha1.SecretKeyPrivateKey])
+	ring, err := keys.SigningKeys.Decode(secret.Data, secret.CreationTimestamp.Time)
 	if err != nil {
-		return nil, nil, refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %s: %v", secretName, v1alpha1.SecretKeyPrivateKey, err))
+		field := ""
+		if !generated {
+			field = "spec.signingKeySecretRef: "
+		}
+		return registrationKeys{verdict: refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%sSecret %s, key %v", field, secretName, err))}
 	}
-	jwk := keys.PublicJWK(&key.PublicKey)
-	described := v1alpha1.SigningKey{KeyID: jwk.KeyID, CreatedAt: secret.CreationTimestamp, SecretName: secretName}
-	return []v1alpha1.SigningKey{described}, []routing.JWK{jwk}, verdict{}
+	policy := RegistrationKeyPolicy(c.in.Academy)
+	if !generated {
+		policy.Every = 0
+	}
+	out := registrationKeys{described: describeRing(&ring, secretName), nextRotation: timestamp(ring.NextRotation(policy))}
+	ring.Published(func(state keys.State, key *keys.Key) {
+		out.public = append(out.public, key.Public)
+		if state != keys.StateSigning {
+			return
+		}
+		encoded, err := keys.PKCS8(key.Material[v1alpha1.SecretKeyPrivateKey])
+		if err != nil {
+			out.verdict = refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %s: %v", secretName, v1alpha1.SecretKeyPrivateKey, err))
+			return
+		}
+		out.signing = &routing.SigningKey{Kind: registrationKind(kind), Name: name, KeyID: key.ID, PrivateKeyPEM: string(encoded)}
+	})
+	if ring.Revoked != "" {
+		out.revoked = &routing.RevokedKey{Kind: registrationKind(kind), Name: name, KeyID: ring.Revoked}
+	}
+	return out
 }
+
+// serveKeys adds the private key of a registration to the table.
+func (c *compiler) serveKeys(k registrationKeys) {
+	if k.signing != nil {
+		c.out.Table.SigningKeys = append(c.out.Table.SigningKeys, *k.signing)
+	}
+	if k.revoked != nil {
+		c.out.Table.Revoked = append(c.out.Table.Revoked, *k.revoked)
+	}
+}
+
+func registrationKind(kind string) string {
+	if kind == v1alpha1.KindTool {
+		return routing.KindTool
+	}
+	return routing.KindPlatform
+}
+
+// describeRing is what status says of keys, newest first.
+func describeRing(ring *keys.Ring, secretName string) []v1alpha1.SigningKey {
+	var out []v1alpha1.SigningKey
+	ring.Published(func(state keys.State, key *keys.Key) {
+		out = append(out, v1alpha1.SigningKey{
+			KeyID: key.ID, CreatedAt: metav1.NewTime(key.CreatedAt), SecretName: secretName, State: v1alpha1.KeyState(state),
+			SignsFrom: timestamp(key.SignsFrom), PublishedUntil: timestamp(key.PublishedUntil),
+		})
+	})
+	return out
+}
+
+func timestamp(t time.Time) *metav1.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return new(metav1.NewTime(t))
+}
+
+// RegistrationKeyPolicy says when the signing keys of an academy's registrations are rotated; the academy may be nil.
+func RegistrationKeyPolicy(academy *v1alpha1.LTIAcademy) keys.Policy {
+	var spec *v1alpha1.KeyPolicy
+	if academy != nil {
+		spec = academy.Spec.Keys
+	}
+	rotation, every, overlap := spec.Effective()
+	policy := keys.Policy{Ahead: keys.PublishAhead, Overlap: days(overlap)}
+	if rotation == v1alpha1.KeyRotationAutomatic {
+		policy.Every = days(every)
+	}
+	return policy
+}
+
+// AcademyKeyPolicy says when the academy's own keys are rotated. Nobody caches them: they wait for the launch handlers
+// only, and what was made with the old ones expires soon.
+func AcademyKeyPolicy(academy *v1alpha1.LTIAcademy) keys.Policy {
+	policy := RegistrationKeyPolicy(academy)
+	policy.Ahead, policy.Overlap = 0, keys.AcademyOverlap
+	return policy
+}
+
+func days(n int32) time.Duration { return time.Duration(n) * 24 * time.Hour }
 
 func (c *compiler) platforms() {
 	type registration struct{ issuer, clientID string }
@@ -70,9 +170,10 @@ func (c *compiler) platforms() {
 		if !inline.ok() {
 			lti13 = nil
 		}
-		described, public, key := c.signingKey(v1alpha1.KindPlatform, p.Name)
-		r.Keys = described
-		r.apply(academy, duplicate, inline, key, c.lti12[ref].verdict)
+		secretName, generated := p.SigningKeySecretName()
+		own := c.signingKeys(v1alpha1.KindPlatform, p.Name, secretName, generated)
+		r.Keys, r.NextRotation = own.described, own.nextRotation
+		r.apply(academy, duplicate, inline, own.verdict, c.lti12[ref].verdict)
 		if academy.ok() {
 			r.Served = true
 			entry := routing.Platform{
@@ -87,7 +188,7 @@ func (c *compiler) platforms() {
 				AnyDeployment:  p.EffectiveDeploymentPolicy() == v1alpha1.DeploymentsAny,
 				Deployments:    platformDeployments(p),
 				FrameAncestors: p.Spec.FrameAncestors,
-				PublicKeys:     public,
+				PublicKeys:     own.public,
 			}
 			if u := p.Spec.Users; u != nil {
 				entry.PreviousIssuers = u.PreviousIssuers
@@ -96,6 +197,7 @@ func (c *compiler) platforms() {
 				}
 			}
 			c.out.Table.Platforms = append(c.out.Table.Platforms, entry)
+			c.serveKeys(own)
 			c.serveCredential(ref)
 		}
 		c.out.Results[ref] = r
@@ -200,14 +302,16 @@ func (c *compiler) tools() {
 				JWKSURL:           routing.ToolJWKSURL(c.url, t.Name),
 			}
 		}
-		described, public, key := c.signingKey(v1alpha1.KindTool, t.Name)
-		r.Keys = described
-		r.apply(academy, key)
+		secretName, generated := t.SigningKeySecretName()
+		own := c.signingKeys(v1alpha1.KindTool, t.Name, secretName, generated)
+		r.Keys, r.NextRotation = own.described, own.nextRotation
+		r.apply(academy, own.verdict)
 		if academy.ok() {
 			r.Served = true
 			c.out.Table.Tools = append(c.out.Table.Tools, routing.Tool{
-				Name: t.Name, Title: t.Spec.Title, Active: t.Spec.Activation.Active(), Generation: t.Generation, PublicKeys: public,
+				Name: t.Name, Title: t.Spec.Title, Active: t.Spec.Activation.Active(), Generation: t.Generation, PublicKeys: own.public,
 			})
+			c.serveKeys(own)
 		}
 		c.out.Results[Ref{v1alpha1.KindTool, t.Name}] = r
 	}

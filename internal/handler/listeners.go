@@ -112,7 +112,8 @@ func (h *Handler) Ops() http.Handler {
 // controlKeys protect the control port; they come with the routing table.
 type controlKeys struct {
 	certificate tls.Certificate
-	tokenSHA256 []byte
+	// tokensSHA256 are the hashes of the tokens that are accepted: more than one while the token changes.
+	tokensSHA256 [][]byte
 }
 
 func newControlKeys(c routing.Control) (*controlKeys, error) {
@@ -123,7 +124,16 @@ func newControlKeys(c routing.Control) (*controlKeys, error) {
 	if len(c.TokenSHA256) != sha256.Size {
 		return nil, errors.New("the control port has no token")
 	}
-	return &controlKeys{certificate: certificate, tokenSHA256: c.TokenSHA256}, nil
+	return &controlKeys{certificate: certificate, tokensSHA256: append([][]byte{c.TokenSHA256}, c.FurtherTokensSHA256...)}, nil
+}
+
+// accepts tells whether this is the hash of an accepted token.
+func (k *controlKeys) accepts(tokenSHA256 []byte) bool {
+	accepted := 0
+	for _, t := range k.tokensSHA256 {
+		accepted |= subtle.ConstantTimeCompare(tokenSHA256, t)
+	}
+	return accepted == 1
 }
 
 func (h *Handler) controlCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -170,7 +180,7 @@ func (h *Handler) Control() http.Handler {
 		keys := h.control.Load()
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		sum := sha256.Sum256([]byte(token))
-		if !ok || keys == nil || subtle.ConstantTimeCompare(sum[:], keys.tokenSHA256) != 1 {
+		if !ok || keys == nil || !keys.accepts(sum[:]) {
 			rw.Header().Set("WWW-Authenticate", "Bearer")
 			web.WriteJSON(rw, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
 			return

@@ -5,6 +5,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -38,6 +39,18 @@ func NewSigningKey(random io.Reader) ([]byte, error) {
 	key, err := rsa.GenerateKey(random, SigningKeyBits)
 	if err != nil {
 		return nil, fmt.Errorf("generate signing key: %w", err)
+	}
+	return encodePrivateKey(key)
+}
+
+// PKCS8 returns a signing key, which was parsed before, as one block of PKCS #8 in PEM.
+func PKCS8(pemBytes []byte) ([]byte, error) {
+	if block, _ := pem.Decode(pemBytes); block != nil && block.Type == "PRIVATE KEY" {
+		return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}), nil
+	}
+	key, err := ParseSigningKey(pemBytes)
+	if err != nil {
+		return nil, err
 	}
 	return encodePrivateKey(key)
 }
@@ -129,6 +142,8 @@ type Academy struct {
 	// ControlCertificatePEM and ControlPrivateKeyPEM serve the control port; the certificate is its own authority.
 	ControlCertificatePEM []byte
 	ControlPrivateKeyPEM  []byte
+	// Others are keys that are accepted besides, because they are about to be used or were until lately.
+	Others []*Academy
 }
 
 // Data keys of the academy's Secret.
@@ -192,17 +207,53 @@ func (a *Academy) Data() map[string][]byte {
 	}
 }
 
-// ParseAcademy reads the academy's Secret data.
+// ParseAcademy reads the academy's Secret data: the keys that are used, with those in Others that are accepted besides.
 func ParseAcademy(data map[string][]byte) (*Academy, error) {
+	ring, err := AcademyKeys.Decode(data, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	return ring.Academy(), nil
+}
+
+// Academy returns the keys of a ring with the layout AcademyKeys.
+func (r *Ring) Academy() *Academy {
+	var used *Academy
+	var others []*Academy
+	r.Published(func(state State, key *Key) {
+		a, err := academyOf(key.Material)
+		switch {
+		case err != nil: // a ring holds only what could be read
+		case state == StateSigning:
+			used = a
+		default:
+			others = append(others, a)
+		}
+	})
+	used.Others = others
+	return used
+}
+
+func academyOf(m Material) (*Academy, error) {
 	a := &Academy{
-		StateKey:              data[AcademyStateKey],
-		ControlToken:          string(data[AcademyControlToken]),
-		ControlCertificatePEM: data[AcademyControlCertificate],
-		ControlPrivateKeyPEM:  data[AcademyControlKey],
+		StateKey:              m[AcademyStateKey],
+		ControlToken:          string(m[AcademyControlToken]),
+		ControlCertificatePEM: m[AcademyControlCertificate],
+		ControlPrivateKeyPEM:  m[AcademyControlKey],
 	}
 	if len(a.StateKey) < 32 || len(a.ControlToken) < 32 || len(a.ControlCertificatePEM) == 0 || len(a.ControlPrivateKeyPEM) == 0 {
 		return nil, fmt.Errorf("%w: the Secret lacks one of %s, %s, %s, %s", ErrInvalid,
 			AcademyStateKey, AcademyControlToken, AcademyControlCertificate, AcademyControlKey)
 	}
 	return a, nil
+}
+
+// TrustedCertificatesPEM are the certificates that a launch handler may have while the keys change: it serves whatever
+// its routing table says, which may be older or newer than these keys.
+func (a *Academy) TrustedCertificatesPEM() []byte {
+	out := bytes.Clone(a.ControlCertificatePEM)
+	for _, other := range a.Others {
+		out = append(append(out, '\n'), other.ControlCertificatePEM...)
+	}
+	return out
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,8 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/workload"
@@ -58,13 +57,16 @@ func TestALiveTableIsWholeWhereverThePublisherDies(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("from %s to %s", from, to), func(t *testing.T) {
-				for _, lost := range []bool{false, true} {
+				for _, mode := range []struct{ lost, purge bool }{{}, {lost: true}, {purge: true}} {
 					for k := 1; ; k++ {
 						w := newWorld(t)
 						w.publish(t, tables[from])
 						live := w.live(t)
-						w.crashAt(k, lost)
-						_, err := w.Publish(t.Context(), target, tables[to])
+						running := w.startHandler(t)
+						w.crashAt(k, mode.lost)
+						to, purging := tables[to], target
+						purging.PurgePrevious = mode.purge
+						_, err := w.Publish(t.Context(), purging, to)
 						if !w.crashed {
 							break // k is beyond the last write
 						}
@@ -73,12 +75,12 @@ func TestALiveTableIsWholeWhereverThePublisherDies(t *testing.T) {
 							t.Fatalf("write %d failed, Publish said %v", k, err)
 						}
 						// What is published after the death: what was meant to be, and something else.
-						for _, then := range []string{to, names[(k+1)%len(names)]} {
-							if tables[then] == nil {
+						for _, then := range []*routing.Set{to, tables[names[(k+1)%len(names)]]} {
+							if then == nil || mode.purge && then != to {
 								continue
 							}
 							combinations++
-							w.continues(t, fmt.Sprintf("write %d (lost=%v), then %s", k, lost, then), live, tables[to], tables[then])
+							w.continues(t, fmt.Sprintf("write %d (%+v), then %.8s", k, mode, then.Manifest.Hash), live, to, then, *running)
 						}
 					}
 				}
@@ -92,12 +94,16 @@ func TestALiveTableIsWholeWhereverThePublisherDies(t *testing.T) {
 }
 
 // continues checks that the crashed world is whole, that then can be published in a copy of it, also when the operator
-// dies once more half-way, and that publishing it again writes nothing.
-func (w *world) continues(t *testing.T, when, before string, half, then *routing.Set) {
+// dies once more half-way, and that publishing it again writes nothing. running is a handler that has served the table
+// before; live is what a fresh one finds.
+func (w *world) continues(t *testing.T, when, before string, half, then *routing.Set, running handler) {
 	t.Helper()
 	live := w.live(t)
 	if live != before && live != half.Manifest.Hash {
 		t.Fatalf("%s: the live table is neither the old nor the new one", when)
+	}
+	if running.syncs(t, w.api.stored); running.serves != before && running.serves != half.Manifest.Hash {
+		t.Fatalf("%s: a running handler serves neither the old nor the new table", when)
 	}
 	again := w.restart(t)
 	again.crashAt(objects/2, false)
@@ -110,8 +116,190 @@ func (w *world) continues(t *testing.T, when, before string, half, then *routing
 	if got := again.live(t); got != then.Manifest.Hash {
 		t.Fatalf("%s: a later publish left another table live", when)
 	}
+	if running.syncs(t, again.api.stored); running.serves != then.Manifest.Hash {
+		t.Fatalf("%s: a running handler does not find the new table", when)
+	}
 	if writes := again.publish(t, then); writes != 0 {
 		t.Fatalf("%s: publishing what is live wrote %d objects", when, writes)
+	}
+}
+
+// handler is a launch handler with its mounted objects. It keeps its table while what it finds is not whole.
+type handler struct {
+	mounted map[string]client.Object
+	serves  string
+}
+
+func (w *world) startHandler(t *testing.T) *handler {
+	t.Helper()
+	h := &handler{}
+	h.syncs(t, w.api.stored)
+	return h
+}
+
+// syncs brings the handler what the API server has. Kubelet fetches the objects one after the other, and the handler may
+// look at any time: first with the manifest of later than its shards, then the other way round, then at all of it.
+func (h *handler) syncs(t *testing.T, stored map[string]client.Object) {
+	t.Helper()
+	isManifest := func(o client.Object) bool { return o.GetName() == workload.ManifestConfigMapName(academy) }
+	before := h.mounted
+	for _, newer := range []func(client.Object) bool{
+		isManifest,
+		func(o client.Object) bool { return !isManifest(o) },
+		func(client.Object) bool { return true },
+	} {
+		h.mounted = maps.Clone(before)
+		if h.mounted == nil {
+			h.mounted = map[string]client.Object{}
+		}
+		for key, object := range stored {
+			if newer(object) {
+				h.mounted[key] = object
+			}
+		}
+		h.looks(t)
+	}
+}
+
+func (h *handler) looks(t *testing.T) {
+	t.Helper()
+	files := map[string][]byte{}
+	var manifest []byte
+	for _, object := range h.mounted {
+		if c, ok := object.(*corev1.ConfigMap); ok && c.Data != nil {
+			manifest = []byte(c.Data[routing.ManifestFile])
+		}
+		maps.Copy(files, payloadsOf(object))
+	}
+	m, err := routing.DecodeManifest(manifest)
+	if err != nil {
+		return
+	}
+	if assemble(m, files) == nil {
+		h.serves = m.Hash
+	}
+}
+
+// assembled are the manifests that have been assembled once. The files are named by their content: of a table that is
+// known it is enough that all are there, and thousands of worlds hold the same few tables.
+var assembled = map[string]bool{}
+
+func assemble(m routing.Manifest, files map[string][]byte) error {
+	if assembled[m.Hash] {
+		for _, hash := range m.ShardHashes() {
+			if payload, ok := files[routing.ShardFileName(hash)]; !ok || routing.HashPayload(payload) != hash {
+				return errNoSuchPayload
+			}
+		}
+		return nil
+	}
+	_, err := routing.Assemble(m, func(name string) ([]byte, error) {
+		if b, ok := files[name]; ok {
+			return b, nil
+		}
+		return nil, errNoSuchPayload
+	})
+	assembled[m.Hash] = err == nil
+	return err
+}
+
+// A revoked key must not lie in a shard once the new table is live, also when the operator dies in between and the
+// purge is asked for again.
+func TestAPurgeLeavesNothingOfThePreviousTable(t *testing.T) {
+	for k := range 2*objects + 1 {
+		w := newWorld(t)
+		w.publish(t, table(t, "the revoked key", 40))
+		set := table(t, "two", 40)
+		purging := target
+		purging.PurgePrevious = true
+		w.crashAt(k, false)
+		_, _ = w.Publish(t.Context(), purging, set)
+		w = w.restart(t)
+		written, err := w.Publish(t.Context(), purging, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, object := range w.objects(t) {
+			if n := len(payloadsOf(object)); n > 1 {
+				t.Errorf("write %d: %s holds %d payloads", k, object.GetName(), n)
+			}
+		}
+		if got := w.live(t); got != set.Manifest.Hash {
+			t.Error("another table is live")
+		}
+		if again, err := w.Publish(t.Context(), purging, set); err != nil || again.Objects != 0 {
+			t.Errorf("purging again wrote %d objects (%v), before it were %d", again.Objects, err, written.Objects)
+		}
+	}
+}
+
+// A table that lists a revoked key purges by itself: where private keys are.
+func TestATableWithARevokedKeyPurgesItsKeyShards(t *testing.T) {
+	w := newWorld(t)
+	w.publish(t, table(t, "the revoked key", 40))
+	set := table(t, "two", 40, func(t *routing.Table) { t.Revoked = []routing.RevokedKey{{KeyID: "1"}} })
+	w.publish(t, set)
+	for _, object := range w.objects(t) {
+		n := len(payloadsOf(object))
+		if _, isSecret := object.(*corev1.Secret); isSecret && n != 1 {
+			t.Errorf("%s holds %d payloads", object.GetName(), n)
+		}
+	}
+	if writes := w.publish(t, set); writes != 0 || w.live(t) != set.Manifest.Hash {
+		t.Errorf("publishing it again wrote %d objects", writes)
+	}
+}
+
+// The live table in the API server is what a restarted operator compares with.
+func TestLiveIsWhatWasPublished(t *testing.T) {
+	w := newWorld(t)
+	live := func() *routing.Table {
+		t.Helper()
+		table, err := w.Live(t.Context(), target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	if live() != nil {
+		t.Error("there is a table before the first publish")
+	}
+	set := table(t, "one", 40)
+	w.publish(t, set)
+	again, err := routing.Split(live())
+	if err != nil || again.Manifest.Hash != set.Manifest.Hash {
+		t.Errorf("the live table is another one (%v)", err)
+	}
+	w.failGet = workload.KeySecretName(academy, 2)
+	if _, err := w.Live(t.Context(), target); !apierrors.IsInternalError(err) {
+		t.Errorf("a shard that cannot be read: %v", err)
+	}
+	w.failGet = ""
+	w.remove(t, workload.KeySecretName(academy, 2), &corev1.Secret{})
+	if live() != nil {
+		t.Error("an incomplete table is called live")
+	}
+}
+
+// What the byte budget is charged: the whole of each object that was written.
+func TestWrittenBytesAreThoseOfTheObjects(t *testing.T) {
+	w := newWorld(t)
+	written, err := w.Publish(t.Context(), target, table(t, "one", 40))
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, object := range w.objects(t) {
+		total += payloadBytes(payloadsOf(object))
+		if c, ok := object.(*corev1.ConfigMap); ok {
+			total += len(c.Data[routing.ManifestFile])
+		}
+	}
+	if written.Bytes != total || written.Objects != objects {
+		t.Errorf("written %+v, the objects hold %d bytes", written, total)
+	}
+	if written, err := w.Publish(t.Context(), target, table(t, "one", 40)); err != nil || written != (Written{}) {
+		t.Errorf("publishing what is live: %+v %v", written, err)
 	}
 }
 
@@ -301,9 +489,9 @@ func TestAManifestThatChangedMeanwhileIsNotOverwritten(t *testing.T) {
 				}
 			}
 			ours := table(t, "ours", 3)
-			writes, err := w.Publish(t.Context(), target, ours)
+			_, err := w.Publish(t.Context(), target, ours)
 			if !test.wanted(err) {
-				t.Fatalf("Publish = %d, %v; want a conflict", writes, err)
+				t.Fatalf("Publish: %v; want a conflict", err)
 			}
 			object := &corev1.ConfigMap{}
 			w.get(t, workload.ManifestConfigMapName(academy), object)
@@ -353,12 +541,12 @@ func TestReadErrorsStopThePublishBeforeAnythingIsLost(t *testing.T) {
 			before := table(t, "one", 3)
 			w.publish(t, before)
 			w.failGet = of
-			writes, err := w.Publish(t.Context(), target, table(t, "two", 3))
+			written, err := w.Publish(t.Context(), target, table(t, "two", 3))
 			if !apierrors.IsInternalError(err) {
 				t.Fatalf("error is %v, want that of the API server", err)
 			}
-			if of == workload.ManifestConfigMapName(academy) && writes != 0 {
-				t.Errorf("%d objects were written without knowing what is live", writes)
+			if of == workload.ManifestConfigMapName(academy) && written.Objects != 0 {
+				t.Errorf("%d objects were written without knowing what is live", written.Objects)
 			}
 			w.failGet = ""
 			if w.live(t) != before.Manifest.Hash {
@@ -376,16 +564,72 @@ func TestATableOfAForeignFormatIsLeftAlone(t *testing.T) {
 	w.get(t, workload.ManifestConfigMapName(academy), object)
 	object.Data[routing.ManifestFile] = `{"formatVersion":{"major":99,"minor":0}}`
 	w.update(t, object)
-	writes, err := w.Publish(t.Context(), target, table(t, "two", 3))
-	if !errors.Is(err, routing.ErrFormat) || writes != 0 {
-		t.Errorf("Publish = %d, %v; want ErrFormat and no writes", writes, err)
+	written, err := w.Publish(t.Context(), target, table(t, "two", 3))
+	if !errors.Is(err, routing.ErrFormat) || written.Objects != 0 {
+		t.Errorf("Publish = %d, %v; want ErrFormat and no writes", written.Objects, err)
 	}
+}
+
+// memoryAPI holds objects as an API server does, as far as a publisher can tell: each write needs the resourceVersion
+// that is there. client/fake does much more, and takes a hundred times as long.
+type memoryAPI struct {
+	client.Client // nil: anything not overridden here panics
+	stored        map[string]client.Object
+	version       int
+}
+
+func apiKey(object client.Object, name string) string { return fmt.Sprintf("%T/%s", object, name) }
+
+func (m *memoryAPI) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	found := m.stored[apiKey(into, key.Name)]
+	if found == nil {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	switch into := into.(type) {
+	case *corev1.ConfigMap:
+		found.(*corev1.ConfigMap).DeepCopyInto(into)
+	case *corev1.Secret:
+		found.(*corev1.Secret).DeepCopyInto(into)
+	}
+	return nil
+}
+
+func (m *memoryAPI) Create(_ context.Context, object client.Object, _ ...client.CreateOption) error {
+	key := apiKey(object, object.GetName())
+	if m.stored[key] != nil {
+		return apierrors.NewAlreadyExists(schema.GroupResource{}, object.GetName())
+	}
+	m.store(key, object)
+	return nil
+}
+
+func (m *memoryAPI) Update(_ context.Context, object client.Object, _ ...client.UpdateOption) error {
+	key := apiKey(object, object.GetName())
+	switch found := m.stored[key]; {
+	case found == nil:
+		return apierrors.NewNotFound(schema.GroupResource{}, object.GetName())
+	case object.GetResourceVersion() == "" || object.GetResourceVersion() != found.GetResourceVersion():
+		return apierrors.NewConflict(schema.GroupResource{}, object.GetName(), errors.New("changed meanwhile"))
+	}
+	m.store(key, object)
+	return nil
+}
+
+func (m *memoryAPI) store(key string, object client.Object) {
+	m.version++
+	object.SetResourceVersion(strconv.Itoa(m.version))
+	m.stored[key] = object.DeepCopyObject().(client.Object)
+}
+
+func (m *memoryAPI) Delete(_ context.Context, object client.Object, _ ...client.DeleteOption) error {
+	delete(m.stored, apiKey(object, object.GetName()))
+	return nil
 }
 
 // world is an API server and a publisher that may die.
 type world struct {
 	*Publisher
-	api client.WithWatch
+	api *memoryAPI
 
 	writes, dieAt int
 	// lost: the write on which the publisher dies is done, but its answer never arrives.
@@ -398,7 +642,10 @@ type world struct {
 
 func newWorld(t *testing.T, existing ...client.Object) *world {
 	t.Helper()
-	w := &world{api: fake.NewClientBuilder().WithObjects(existing...).Build()}
+	w := &world{api: &memoryAPI{stored: map[string]client.Object{}}}
+	for _, object := range existing {
+		w.api.store(apiKey(object, object.GetName()), object)
+	}
 	write := func(object client.Object, do func() error) error {
 		if w.inside {
 			return do()
@@ -427,28 +674,31 @@ func newWorld(t *testing.T, existing ...client.Object) *world {
 		}
 		return err
 	}
-	through := interceptor.NewClient(w.api, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-			if w.failGet == key.Name {
-				return apierrors.NewInternalError(errors.New("etcd is gone"))
-			}
-			return c.Get(ctx, key, object, options...)
-		},
-		Create: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.CreateOption) error {
-			return write(object, func() error { return c.Create(ctx, object, options...) })
-		},
-		Update: func(ctx context.Context, c client.WithWatch, object client.Object, options ...client.UpdateOption) error {
-			return write(object, func() error { return c.Update(ctx, object, options...) })
-		},
-		Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
-			return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("a patch has no precondition"))
-		},
-		Delete: func(context.Context, client.WithWatch, client.Object, ...client.DeleteOption) error {
-			return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("nothing is ever deleted"))
-		},
-	})
+	through := &mortalClient{w: w, write: write}
 	w.Publisher = &Publisher{Reader: through, Writer: through}
 	return w
+}
+
+// mortalClient is what the publisher sees of a world. A patch, which has no precondition, and a deletion panic.
+type mortalClient struct {
+	client.Client // nil
+	w             *world
+	write         func(client.Object, func() error) error
+}
+
+func (c *mortalClient) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if c.w.failGet == key.Name {
+		return apierrors.NewInternalError(errors.New("etcd is gone"))
+	}
+	return c.w.api.Get(ctx, key, object, options...)
+}
+
+func (c *mortalClient) Create(ctx context.Context, object client.Object, options ...client.CreateOption) error {
+	return c.write(object, func() error { return c.w.api.Create(ctx, object, options...) })
+}
+
+func (c *mortalClient) Update(ctx context.Context, object client.Object, options ...client.UpdateOption) error {
+	return c.write(object, func() error { return c.w.api.Update(ctx, object, options...) })
 }
 
 // crashAt lets the k-th write from now on be the last thing the publisher does.
@@ -469,11 +719,11 @@ func (w *world) publish(t *testing.T, set *routing.Set) int {
 	if set == nil {
 		return 0
 	}
-	writes, err := w.Publish(t.Context(), target, set)
+	written, err := w.Publish(t.Context(), target, set)
 	if err != nil {
 		t.Fatalf("publish: %v", err)
 	}
-	return writes
+	return written.Objects
 }
 
 // live is the hash of the table that a handler finds which starts now; it fails when there is a manifest without all
@@ -496,12 +746,7 @@ func (w *world) live(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("the live manifest cannot be read: %v", err)
 	}
-	_, err = routing.Assemble(m, func(name string) ([]byte, error) {
-		if b, ok := files[name]; ok {
-			return b, nil
-		}
-		return nil, errors.New("no such file")
-	})
+	err = assemble(m, files)
 	if err != nil {
 		t.Fatalf("the live manifest cannot be satisfied: %v", err)
 	}
@@ -511,17 +756,9 @@ func (w *world) live(t *testing.T) string {
 // objects are all objects of the table.
 func (w *world) objects(t *testing.T) []client.Object {
 	t.Helper()
-	var configMaps corev1.ConfigMapList
-	var secrets corev1.SecretList
-	if err := errors.Join(w.api.List(t.Context(), &configMaps), w.api.List(t.Context(), &secrets)); err != nil {
-		t.Fatal(err)
-	}
 	var out []client.Object
-	for i := range configMaps.Items {
-		out = append(out, &configMaps.Items[i])
-	}
-	for i := range secrets.Items {
-		out = append(out, &secrets.Items[i])
+	for _, key := range slices.Sorted(maps.Keys(w.api.stored)) {
+		out = append(out, w.api.stored[key].DeepCopyObject().(client.Object))
 	}
 	return out
 }

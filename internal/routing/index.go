@@ -20,6 +20,7 @@ type Index struct {
 	tools       map[string]*Tool
 	activities  map[string]*Activity
 	credentials map[string]*Credential
+	signingKeys map[string]*SigningKey // by kind/name
 }
 
 // NewIndex prepares a table for serving.
@@ -33,6 +34,7 @@ func NewIndex(hash string, t *Table) *Index {
 		tools:       make(map[string]*Tool, len(t.Tools)),
 		activities:  make(map[string]*Activity, len(t.Activities)),
 		credentials: make(map[string]*Credential, len(t.Credentials)),
+		signingKeys: make(map[string]*SigningKey, len(t.SigningKeys)),
 	}
 	for _, address := range slices.Concat(t.Academy.Aliases, []string{t.Academy.URL}) {
 		if u, err := url.Parse(address); err == nil {
@@ -50,6 +52,10 @@ func NewIndex(hash string, t *Table) *Index {
 	}
 	for i := range t.Credentials {
 		x.credentials[t.Credentials[i].ConsumerKey] = &t.Credentials[i]
+	}
+	for i := range t.SigningKeys {
+		k := &t.SigningKeys[i]
+		x.signingKeys[k.Kind+"/"+k.Name] = k
 	}
 	return x
 }
@@ -79,6 +85,9 @@ func (x *Index) Activity(name string) *Activity { return x.activities[name] }
 
 // Credential returns the LTI 1.2 credential with that consumer key, or nil.
 func (x *Index) Credential(consumerKey string) *Credential { return x.credentials[consumerKey] }
+
+// SigningKey returns the key that signs for the registration of that kind (KindPlatform or KindTool) and name, or nil.
+func (x *Index) SigningKey(kind, name string) *SigningKey { return x.signingKeys[kind+"/"+name] }
 
 // Platforms calls visit for every platform, in no particular order.
 func (x *Index) Platforms(visit func(*Platform)) {

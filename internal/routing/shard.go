@@ -24,8 +24,15 @@ const (
 	// MaxShardBytes is the most a compressed shard may have. An object in etcd may have 1.5 MiB and holds two
 	// payloads, in base64.
 	MaxShardBytes = 450 << 10
+	// MaxEntryBytes is the most that one platform, tool or activity may take in a shard, before compression.
+	MaxEntryBytes = 64 << 10
+	// MaxCredentialBytes is the most that one consumer key with its secrets may take.
+	MaxCredentialBytes = 8 << 10
 	// maxPlainBytes bounds what a shard may unpack to.
 	maxPlainBytes = 64 << 20
+	// maxWrittenPlainBytes bounds what is packed into a shard: text that compresses well must not fill the handler's
+	// memory.
+	maxWrittenPlainBytes = 16 << 20
 )
 
 // Errors of Assemble.
@@ -92,6 +99,8 @@ type Set struct {
 	Manifest Manifest
 	Routing  []Shard
 	Keys     []Shard
+	// Purge is set when a key was revoked: once the manifest is live, no key shard may keep a payload from before.
+	Purge bool
 }
 
 // Files returns the whole set as the handler will see it, by file name.
@@ -122,6 +131,8 @@ type keyPayload struct {
 	KeyShard    int          `json:"keyShard"`
 	AcademyKeys *AcademyKeys `json:"academyKeys,omitempty"`
 	Credentials []Credential `json:"credentials,omitempty"`
+	SigningKeys []SigningKey `json:"signingKeys,omitempty"`
+	Revoked     []RevokedKey `json:"revoked,omitempty"`
 }
 
 // ShardOf places a name on one of n shards.
@@ -131,9 +142,99 @@ func ShardOf(kind, name string, n int) int {
 	return int(h.Sum32() % uint32(n)) //nolint:gosec // n is RoutingShards or KeyShards
 }
 
+// Place names one shard.
+type Place struct {
+	// Keys is set for a key shard.
+	Keys   bool
+	Number int
+}
+
+// Overfull returns the shards of a table that are too large to be published.
+func Overfull(t *Table) ([]Place, error) {
+	routing, keys := lay(t)
+	var full []Place
+	for i := range routing {
+		n, err := measure(&routing[i])
+		if err != nil {
+			return nil, err
+		}
+		if n > MaxShardBytes {
+			full = append(full, Place{Number: i})
+		}
+	}
+	for i := range keys {
+		n, err := measure(&keys[i])
+		if err != nil {
+			return nil, err
+		}
+		if n > MaxShardBytes {
+			full = append(full, Place{Keys: true, Number: i})
+		}
+	}
+	return full, nil
+}
+
+// Fits tells whether one shard of a table can be published, whatever the others are.
+func Fits(t *Table, p Place) bool {
+	routing, keys := lay(t)
+	var payload any
+	if p.Keys {
+		payload = &keys[p.Number]
+	} else {
+		payload = &routing[p.Number]
+	}
+	n, err := measure(payload)
+	return err == nil && n <= MaxShardBytes
+}
+
+// measure tells how large a payload is, by the bytes that MaxShardBytes limits. Where the plain text is small already it
+// is not compressed to find out: its own size, which is more, stands for it.
+func measure(v any) (int, error) {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return 0, fmt.Errorf("encode: %w", err)
+	}
+	// Where nothing can be compressed, gzip adds 5 bytes to every 64 KiB, and its frame.
+	if len(plain) <= MaxShardBytes/2 || len(plain) > maxWrittenPlainBytes {
+		return len(plain), nil
+	}
+	packed, err := squeeze(plain)
+	return len(packed), err
+}
+
 // Split cuts a table into its shards and manifest. The result depends on the table's content only, not on the order of
 // its lists.
 func Split(t *Table) (*Set, error) {
+	routing, keys := lay(t)
+	set := &Set{
+		Manifest: Manifest{
+			FormatVersion: FormatVersion{Major: FormatMajor, Minor: FormatMinor},
+			Academy:       t.Academy.Name,
+		},
+		Purge: len(t.Revoked) > 0,
+	}
+	for i := range routing {
+		shard, err := pack(&routing[i])
+		if err != nil {
+			return nil, fmt.Errorf("routing shard %d: %w", i, err)
+		}
+		set.Routing = append(set.Routing, shard)
+		set.Manifest.Routing = append(set.Manifest.Routing, shard.SHA256)
+	}
+	for i := range keys {
+		shard, err := pack(&keys[i])
+		if err != nil {
+			return nil, fmt.Errorf("key shard %d: %w", i, err)
+		}
+		set.Keys = append(set.Keys, shard)
+		set.Manifest.Keys = append(set.Manifest.Keys, shard.SHA256)
+	}
+	set.Manifest.Hash = set.Manifest.computeHash()
+	return set, nil
+}
+
+// lay places everything in a table on its shard.
+func lay(t *Table) ([]routingPayload, []keyPayload) {
 	routing := make([]routingPayload, RoutingShards)
 	keys := make([]keyPayload, KeyShards)
 	for i := range routing {
@@ -165,28 +266,18 @@ func Split(t *Table) (*Set, error) {
 		s := &keys[shard]
 		s.Credentials = append(s.Credentials, c)
 	}
-	set := &Set{Manifest: Manifest{
-		FormatVersion: FormatVersion{Major: FormatMajor, Minor: FormatMinor},
-		Academy:       t.Academy.Name,
-	}}
-	for i := range routing {
-		shard, err := pack(&routing[i])
-		if err != nil {
-			return nil, fmt.Errorf("routing shard %d: %w", i, err)
-		}
-		set.Routing = append(set.Routing, shard)
-		set.Manifest.Routing = append(set.Manifest.Routing, shard.SHA256)
+	for _, k := range sortedBy(t.SigningKeys, func(k SigningKey) string { return k.Kind + "/" + k.Name }) {
+		s := &keys[ShardOf(k.Kind, k.Name, KeyShards)]
+		s.SigningKeys = append(s.SigningKeys, k)
 	}
-	for i := range keys {
-		shard, err := pack(&keys[i])
-		if err != nil {
-			return nil, fmt.Errorf("key shard %d: %w", i, err)
+	for _, k := range sortedBy(t.Revoked, func(k RevokedKey) string { return k.Kind + "/" + k.Name + "/" + k.KeyID }) {
+		s := &keys[0] // where the academy's own keys are
+		if k.Kind != "" {
+			s = &keys[ShardOf(k.Kind, k.Name, KeyShards)]
 		}
-		set.Keys = append(set.Keys, shard)
-		set.Manifest.Keys = append(set.Manifest.Keys, shard.SHA256)
+		s.Revoked = append(s.Revoked, k)
 	}
-	set.Manifest.Hash = set.Manifest.computeHash()
-	return set, nil
+	return routing, keys
 }
 
 func sortedBy[T any](in []T, key func(T) string) []T {
@@ -200,19 +291,30 @@ func pack(v any) (Shard, error) {
 	if err != nil {
 		return Shard{}, fmt.Errorf("encode: %w", err)
 	}
+	if len(plain) > maxWrittenPlainBytes {
+		return Shard{}, fmt.Errorf("%w: %d bytes before compression, at most %d", ErrShardTooLarge, len(plain), maxWrittenPlainBytes)
+	}
+	packed, err := squeeze(plain)
+	if err != nil {
+		return Shard{}, err
+	}
+	if len(packed) > MaxShardBytes {
+		return Shard{}, fmt.Errorf("%w: %d bytes, at most %d", ErrShardTooLarge, len(packed), MaxShardBytes)
+	}
+	return Shard{SHA256: HashPayload(packed), Payload: packed}, nil
+}
+
+func squeeze(plain []byte) ([]byte, error) {
 	var buf bytes.Buffer
 	// The header carries no time and no name: the same content is the same bytes.
 	zw := gzip.NewWriter(&buf)
 	if _, err := zw.Write(plain); err != nil {
-		return Shard{}, fmt.Errorf("compress: %w", err)
+		return nil, fmt.Errorf("compress: %w", err)
 	}
 	if err := zw.Close(); err != nil {
-		return Shard{}, fmt.Errorf("compress: %w", err)
+		return nil, fmt.Errorf("compress: %w", err)
 	}
-	if buf.Len() > MaxShardBytes {
-		return Shard{}, fmt.Errorf("%w: %d bytes, at most %d", ErrShardTooLarge, buf.Len(), MaxShardBytes)
-	}
-	return Shard{SHA256: HashPayload(buf.Bytes()), Payload: buf.Bytes()}, nil
+	return buf.Bytes(), nil
 }
 
 func (m *Manifest) computeHash() string {
@@ -284,6 +386,8 @@ func Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error
 			t.AcademyKeys, haveKeys = *p.AcademyKeys, true
 		}
 		t.Credentials = append(t.Credentials, p.Credentials...)
+		t.SigningKeys = append(t.SigningKeys, p.SigningKeys...)
+		t.Revoked = append(t.Revoked, p.Revoked...)
 	}
 	if !haveAcademy || !haveKeys {
 		return nil, fmt.Errorf("%w: no academy in it", ErrCorrupt)

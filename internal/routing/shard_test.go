@@ -355,6 +355,7 @@ func TestSecretsAreInKeyShardsOnly(t *testing.T) {
 	table := sampleTable()
 	fill(reflect.ValueOf(&table.AcademyKeys).Elem(), canary)
 	fill(reflect.ValueOf(&table.Credentials).Elem(), canary)
+	fill(reflect.ValueOf(&table.SigningKeys).Elem(), canary)
 	set := split(t, table)
 	leaks := func(b []byte) bool {
 		return bytes.Contains(b, []byte(canary)) || bytes.Contains(b, []byte(base64.StdEncoding.EncodeToString([]byte(canary))))
@@ -736,4 +737,21 @@ func withUnknownFields(t *testing.T, in []byte) []byte {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// Text that compresses to nothing would fill the handler's memory instead.
+func TestPlainTextHasALimitToo(t *testing.T) {
+	table := sampleTable()
+	table.Activities[0].Description = strings.Repeat("x", maxWrittenPlainBytes+1)
+	if _, err := Split(table); !errors.Is(err, ErrShardTooLarge) {
+		t.Errorf("error is %v", err)
+	}
+	full, err := Overfull(table)
+	if err != nil || len(full) != 1 || full[0].Keys || Fits(table, full[0]) {
+		t.Errorf("overfull are %v (%v)", full, err)
+	}
+	table.Activities[0].Description = ""
+	if !Fits(table, full[0]) {
+		t.Error("it does not fit without the text either")
+	}
 }

@@ -37,6 +37,11 @@ type Table struct {
 	AcademyKeys AcademyKeys
 	// Credentials are the LTI 1.2 consumer keys with their secrets.
 	Credentials []Credential
+	// SigningKeys are our private keys, one for each registration.
+	SigningKeys []SigningKey
+	// Revoked are keys that must not be found any more where former tables are kept. They are named until every launch
+	// handler serves a table without them.
+	Revoked []RevokedKey
 }
 
 // Academy is the environment that the table serves.
@@ -145,6 +150,32 @@ type JWK struct {
 	Exponent  string `json:"e"`
 }
 
+// Kinds of registrations that have signing keys.
+const (
+	KindPlatform = "platform"
+	KindTool     = "tool"
+)
+
+// SigningKey is the private key that signs for one registration at a time. Its public half is among the registration's
+// PublicKeys, with those that are about to sign or did until lately.
+type SigningKey struct {
+	// Kind is KindPlatform or KindTool, Name that of the platform or tool.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// KeyID goes into the kid of what is signed.
+	KeyID string `json:"keyID"`
+	// PrivateKeyPEM is an RSA key as PKCS #8 in PEM.
+	PrivateKeyPEM string `json:"privateKeyPEM"`
+}
+
+// RevokedKey is a private key that was taken away at once.
+type RevokedKey struct {
+	// Kind and Name are those of the SigningKey; both are empty for a key of the academy itself.
+	Kind  string `json:"kind,omitempty"`
+	Name  string `json:"name,omitempty"`
+	KeyID string `json:"keyID"`
+}
+
 // AcademyKeys are the secrets of the academy itself.
 type AcademyKeys struct {
 	// StateKeys sign the login state (HMAC-SHA256, 32 bytes each): the first signs, all verify.
@@ -161,6 +192,8 @@ type Control struct {
 	PrivateKeyPEM  string `json:"privateKeyPEM,omitempty"`
 	// TokenSHA256 is the SHA-256 of the bearer token.
 	TokenSHA256 []byte `json:"tokenSHA256,omitempty"`
+	// FurtherTokensSHA256 are those of tokens that are accepted besides while the token changes.
+	FurtherTokensSHA256 [][]byte `json:"furtherTokensSHA256,omitempty"`
 }
 
 // Client is an academy application; only the hash of its secret reaches the handler.
@@ -181,4 +214,6 @@ type Credential struct {
 	Realm string `json:"realm,omitempty"`
 	// AcceptRoles believes the roles in the form.
 	AcceptRoles bool `json:"acceptRoles,omitempty"`
+	// SignatureMethods that are accepted; HMAC-SHA1 alone if empty.
+	SignatureMethods []string `json:"signatureMethods,omitempty"`
 }

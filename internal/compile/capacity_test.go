@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/routing"
+)
+
+// noise is text that hardly compresses.
+func noise(r *rand.Rand, n int) string {
+	b := make([]byte, n*3/4)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// crowd adds n activities, the later the younger, each with a description of so many bytes.
+func crowd(in *Input, r *rand.Rand, n, size int) {
+	for i := range n {
+		a := in.Activities[0].DeepCopy()
+		a.Name = fmt.Sprintf("crowd-%04d", i)
+		a.CreationTimestamp = metav1.Unix(1<<31+int64(i/3), 0) // some of the same age
+		a.Spec.Share.LTI12 = nil
+		a.Spec.Description = noise(r, size)
+		in.Activities = append(in.Activities, a)
+		name, _ := a.LTI12SecretName()
+		in.Secrets[name] = in.Secrets[firstCredential(in)].DeepCopy()
+		in.Secrets[name].Name = name
+		in.Secrets[name].Data = map[string][]byte{
+			v1alpha1.SecretKeyConsumerKey: []byte("consumer-" + a.Name), v1alpha1.SecretKeySharedSecret: []byte(noise(r, 40)),
+		}
+	}
+}
+
+func firstCredential(in *Input) string {
+	for name, s := range in.Secrets {
+		if len(s.Data[v1alpha1.SecretKeyConsumerKey]) > 0 {
+			return name
+		}
+	}
+	panic("no credentials in the case")
+}
+
+// leftOut are the activities that got no room.
+func leftOut(t *testing.T, o *Output) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	for ref, r := range o.Results {
+		if r.Reason == v1alpha1.ReasonCapacityExceeded {
+			if r.Accepted != metav1.ConditionFalse || r.Served || !strings.Contains(r.Message, "spec.academyRef") {
+				t.Errorf("%s %s: %+v", ref.Kind, ref.Name, r)
+			}
+			out[ref.Name] = true
+		}
+	}
+	if len(out) != o.LeftOut {
+		t.Errorf("%d resources are said to be left out, %d are", o.LeftOut, len(out))
+	}
+	return out
+}
+
+func TestWhenATableIsFullTheNewestActivitiesAreLeftOut(t *testing.T) {
+	for _, seed := range []uint64{1} {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			in := readCase(t, "everything-ready")
+			crowd(&in, rand.New(rand.NewPCG(seed, 1)), 110, 60_000)
+			out := Compile(in)
+			left := leftOut(t, out)
+			if len(left) < 5 || len(left) > 60 {
+				t.Fatalf("%d of 110 activities are left out", len(left))
+			}
+			if _, err := routing.Split(out.Table); err != nil {
+				t.Fatalf("the table cannot be published: %v", err)
+			}
+			// In every shard, no activity that is left out is older than one that is served.
+			for i := range routing.RoutingShards {
+				var full bool
+				for _, a := range byAge(in.Activities) {
+					if routing.ShardOf("activity", a.Name, routing.RoutingShards) != i {
+						continue
+					}
+					if full && !left[a.Name] {
+						t.Errorf("shard %d: %s is served, but an older activity is not", i, a.Name)
+					}
+					full = full || left[a.Name]
+				}
+			}
+			for _, k := range out.Table.Credentials {
+				if left[k.Activity] {
+					t.Errorf("the key of %s, which is left out, is in the table", k.Activity)
+				}
+			}
+			// The order of the lists does not matter.
+			shuffled := in
+			shuffled.Activities = shuffle(in.Activities, seed+7)
+			if diff := cmp.Diff(out, Compile(shuffled)); diff != "" {
+				t.Errorf("another order gives another output: %.500s", diff)
+			}
+			// A younger one changes nothing for those that are there.
+			younger := in
+			younger.Activities = slices.Clone(in.Activities)
+			crowd(&younger, rand.New(rand.NewPCG(seed, 2)), 1, 60_000)
+			last := younger.Activities[len(younger.Activities)-1]
+			last.Name, last.CreationTimestamp = "zz-youngest", metav1.Unix(1<<32, 0)
+			after := leftOut(t, Compile(younger))
+			delete(after, "zz-youngest")
+			if diff := cmp.Diff(left, after); diff != "" {
+				t.Errorf("one more activity changed which older ones are served: %s", diff)
+			}
+			// Whatever is removed or switched off, there is a table; and room that is made is used.
+			fewer := in
+			fewer.Activities = slices.Clone(in.Activities[:len(in.Activities)-60])
+			fewer.Platforms = slices.Clone(in.Platforms)
+			fewer.Platforms[0] = fewer.Platforms[0].DeepCopy()
+			fewer.Platforms[0].Spec.Activation = v1alpha1.Deactivated
+			made := Compile(fewer)
+			if len(leftOut(t, made)) != 0 {
+				t.Error("activities are left out although there is room")
+			}
+			if i := slices.IndexFunc(made.Table.Platforms, func(p routing.Platform) bool { return p.Name == fewer.Platforms[0].Name }); made.Table.Platforms[i].Active {
+				t.Error("the deactivation is not in the table")
+			}
+		})
+	}
+}
+
+// Key shards fill up by thousands of small secrets.
+func TestAFullKeyShardLeavesOutItsActivities(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	r := rand.New(rand.NewPCG(1, 1))
+	crowd(&in, r, 400, 100)
+	for _, a := range in.Activities {
+		name, _ := a.LTI12SecretName()
+		if strings.HasPrefix(a.Name, "crowd-") {
+			in.Secrets[name].Data[v1alpha1.SecretKeySharedSecret] = []byte(noise(r, 7000))
+		}
+	}
+	out := Compile(in)
+	left := leftOut(t, out)
+	if len(left) == 0 {
+		t.Fatal("nothing is left out")
+	}
+	if _, err := routing.Split(out.Table); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range out.Table.Activities {
+		if left[a.Name] {
+			t.Errorf("%s is in the table without its key", a.Name)
+		}
+	}
+}
+
+func TestOneOversizedResourceIsRefusedAlone(t *testing.T) {
+	big := strings.Repeat("x", routing.MaxEntryBytes)
+	tests := map[string]struct {
+		change func(in *Input) Ref
+		served bool
+	}{
+		"a platform with an enormous keyset": {func(in *Input) Ref {
+			p := in.Platforms[0].DeepCopy()
+			in.Platforms[0] = p
+			jwks := `{"keys":[{"kty":"RSA","x":"` + big + `"}]}`
+			p.Spec.LTI13.JWKS, p.Spec.LTI13.JWKSURL = &jwks, nil
+			return Ref{v1alpha1.KindPlatform, p.Name}
+		}, true},
+		"an activity with an enormous description": {func(in *Input) Ref {
+			a := in.Activities[0].DeepCopy()
+			in.Activities[0] = a
+			a.Spec.Description = big
+			return Ref{v1alpha1.KindActivity, a.Name}
+		}, false},
+		"an enormous shared secret": {func(in *Input) Ref {
+			a := in.Activities[0]
+			name, _ := a.LTI12SecretName()
+			secret := in.Secrets[name].DeepCopy()
+			secret.Data[v1alpha1.SecretKeySharedSecret] = []byte(big)
+			in.Secrets[name] = secret
+			return Ref{v1alpha1.KindActivity, a.Name}
+		}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			in := readCase(t, "everything-ready")
+			want := Compile(in)
+			ref := test.change(&in)
+			got := Compile(in)
+			r := got.Results[ref]
+			if r.Accepted != metav1.ConditionFalse || r.Reason != v1alpha1.ReasonOversized || r.Served != test.served || strings.Contains(r.Message, "xxx") {
+				t.Errorf("result: %v %s served=%v: %.200s", r.Accepted, r.Reason, r.Served, r.Message)
+			}
+			if strings.Contains(encode(t, got.Table), "xxxx") {
+				t.Error("what is oversized is in the table")
+			}
+			for other, before := range want.Results {
+				if other != ref && !reflect.DeepEqual(before, got.Results[other]) {
+					t.Errorf("the result of %s %s changed", other.Kind, other.Name)
+				}
+			}
+			for _, p := range got.Table.Platforms {
+				if ref == (Ref{v1alpha1.KindPlatform, p.Name}) && (len(p.PublicKeys) == 0 || p.LTI13 != nil) {
+					t.Errorf("the oversized platform is served as %+v", p)
+				}
+			}
+		})
+	}
+}
+
+// Wanted are shards of at most 128 KiB with 10,000 activities as people write them.
+func TestTenThousandActivitiesFitTwice(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	r := rand.New(rand.NewPCG(1, 1))
+	crowd(&in, r, 10_000, 0)
+	words := strings.Fields("how to work safely at height with others and alone in wind rain or snow on roofs ladders and scaffolds before after an accident")
+	for _, a := range in.Activities {
+		for range 12 {
+			a.Spec.Description += words[r.IntN(len(words))] + " "
+		}
+	}
+	started := time.Now()
+	out := Compile(in)
+	took := time.Since(started)
+	set, err := routing.Split(out.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	largest := 0
+	for _, s := range slices.Concat(set.Routing, set.Keys) {
+		largest = max(largest, len(s.Payload))
+	}
+	t.Logf("10,000 activities: the largest of %d shards has %d KiB; compiled in %v", len(set.Routing)+len(set.Keys), largest>>10, took)
+	if out.LeftOut != 0 || largest > 128<<10 {
+		t.Errorf("%d are left out, the largest shard has %d bytes", out.LeftOut, largest)
+	}
+}
+
+func TestLosingMostActivitiesAtOnceIsNoticed(t *testing.T) {
+	table := func(n int) *routing.Table {
+		t := &routing.Table{}
+		for i := range n {
+			name := fmt.Sprintf("a%d", i)
+			t.Activities = append(t.Activities, routing.Activity{Name: name})
+			t.Credentials = append(t.Credentials, routing.Credential{Activity: name, ConsumerKey: name})
+		}
+		return t
+	}
+	with := func(from, to int) *Output {
+		o := &Output{Table: &routing.Table{}, Results: map[Ref]Result{}}
+		for i := from; i < to; i++ {
+			o.Results[Ref{v1alpha1.KindActivity, fmt.Sprintf("a%d", i)}] = Result{}
+		}
+		return o
+	}
+	tests := map[string]struct {
+		live *routing.Table
+		out  *Output
+		gone int
+	}{
+		"nothing was live":                     {nil, with(0, 0), 0},
+		"a handful goes":                       {table(9), with(0, 0), 0},
+		"half goes":                            {table(20), with(0, 10), 0},
+		"more than half goes":                  {table(20), with(0, 9), 11},
+		"all go":                               {table(10), with(0, 0), 10},
+		"all are replaced":                     {table(20), with(20, 60), 20},
+		"all are refused, but there":           {table(20), with(0, 20), 0},
+		"the academy has no table any more":    {table(20), &Output{}, 0},
+		"one more comes while more than half ": {table(20), with(12, 30), 12},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := MassRemoval(test.live, test.out)
+			if (r == nil) != (test.gone == 0) || r != nil && (r.Gone != test.gone || len(r.Kept.Activities) != test.gone || len(r.Kept.Credentials) != test.gone) {
+				t.Fatalf("removal is %+v, want %d gone", r, test.gone)
+			}
+		})
+	}
+	if a, b := MassRemoval(table(20), with(0, 9)), MassRemoval(table(20), with(0, 8)); a.Token == b.Token || a.Token != MassRemoval(table(20), with(0, 9)).Token {
+		t.Error("the token does not name what is gone")
+	}
+}
+
+func TestWhatIsKeptIsServedBesideTheRest(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	before := Compile(in)
+	removed := in.Activities[0].Name
+	in.Activities = in.Activities[1:]
+	kept := &Kept{}
+	for _, a := range before.Table.Activities {
+		if a.Name == removed {
+			kept.Activities = append(kept.Activities, a)
+		}
+	}
+	for _, k := range before.Table.Credentials {
+		if k.Activity == removed {
+			kept.Credentials = append(kept.Credentials, k)
+		}
+	}
+	in.Kept = kept
+	after := Compile(in)
+	a, errA := routing.Split(before.Table)
+	b, errB := routing.Split(after.Table)
+	if errA != nil || errB != nil || a.Manifest.Hash != b.Manifest.Hash {
+		t.Errorf("the table with the kept activity differs from the one before (%v, %v)", errA, errB)
+	}
+	if _, is := after.Results[Ref{v1alpha1.KindActivity, removed}]; is {
+		t.Error("there is a result for a resource that is gone")
+	}
+	// Its key given to another meanwhile stays there.
+	in.Kept.Credentials[0].ConsumerKey = after.Table.Credentials[len(after.Table.Credentials)-1].ConsumerKey
+	seen := map[string]bool{}
+	for _, k := range Compile(in).Table.Credentials {
+		if seen[k.ConsumerKey] {
+			t.Errorf("two credentials have the key %s", k.ConsumerKey)
+		}
+		seen[k.ConsumerKey] = true
+	}
+}
+
+func TestWhatIsUrgent(t *testing.T) {
+	base := func() *routing.Table {
+		return &routing.Table{
+			Academy:     routing.Academy{Name: "default", Active: true},
+			AcademyKeys: routing.AcademyKeys{StateKeys: [][]byte{{1}}},
+			Platforms:   []routing.Platform{{Name: "p", Active: true, Title: "P", Deployments: []routing.Deployment{{ID: "1", Active: true}}}},
+			Tools:       []routing.Tool{{Name: "t", Active: true, PublicKeys: []routing.JWK{{KeyID: "1"}}}},
+			Activities:  []routing.Activity{{Name: "a", Share: &routing.Share{TargetURL: "https://a.example"}}},
+			Credentials: []routing.Credential{{ConsumerKey: "k", Secrets: []string{"s"}}},
+			SigningKeys: []routing.SigningKey{{Kind: routing.KindTool, Name: "t", KeyID: "1"}},
+			Revoked:     []routing.RevokedKey{{KeyID: "0"}},
+		}
+	}
+	tests := map[string]struct {
+		change func(*routing.Table)
+		urgent bool
+	}{
+		"nothing":                     {func(*routing.Table) {}, false},
+		"an activity is added":        {func(t *routing.Table) { t.Activities = append(t.Activities, routing.Activity{Name: "b"}) }, false},
+		"a platform is added":         {func(t *routing.Table) { t.Platforms = append(t.Platforms, routing.Platform{Name: "b"}) }, false},
+		"a credential is added":       {func(t *routing.Table) { t.Credentials = append(t.Credentials, routing.Credential{ConsumerKey: "b"}) }, false},
+		"an activity is renamed":      {func(t *routing.Table) { t.Activities[0].Title, t.Activities[0].Generation = "x", 2 }, false},
+		"a platform is renamed":       {func(t *routing.Table) { t.Platforms[0].Title, t.Platforms[0].Generation = "x", 2 }, false},
+		"the academy is renamed":      {func(t *routing.Table) { t.Academy.Title = "x" }, false},
+		"the academy is switched off": {func(t *routing.Table) { t.Academy.Active = false }, true},
+		"a platform is switched off":  {func(t *routing.Table) { t.Platforms[0].Active = false }, true},
+		"a tool is switched off":      {func(t *routing.Table) { t.Tools[0].Active = false }, true},
+		"a deployment is off":         {func(t *routing.Table) { t.Platforms[0].Deployments[0].Active = false }, true},
+		"an activity is removed":      {func(t *routing.Table) { t.Activities = nil }, true},
+		"an activity is not shared":   {func(t *routing.Table) { t.Activities[0].Share = nil }, true},
+		"an activity is restricted":   {func(t *routing.Table) { t.Activities[0].Share.PlatformLabels = map[string]string{"a": "b"} }, true},
+		"a platform is removed":       {func(t *routing.Table) { t.Platforms = nil }, true},
+		"a tool is removed":           {func(t *routing.Table) { t.Tools = nil }, true},
+		"a credential is removed":     {func(t *routing.Table) { t.Credentials = nil }, true},
+		"a secret changes":            {func(t *routing.Table) { t.Credentials[0].Secrets = []string{"x"} }, true},
+		"a public key changes":        {func(t *routing.Table) { t.Tools[0].PublicKeys[0].KeyID = "2" }, true},
+		"a signing key changes":       {func(t *routing.Table) { t.SigningKeys[0].KeyID = "2" }, true},
+		"a signing key is added":      {func(t *routing.Table) { t.SigningKeys = append(t.SigningKeys, routing.SigningKey{Name: "x"}) }, false},
+		"a key is revoked":            {func(t *routing.Table) { t.Revoked = append(t.Revoked, routing.RevokedKey{KeyID: "1"}) }, true},
+		"a revocation is forgotten":   {func(t *routing.Table) { t.Revoked = nil }, false},
+		"an academy key changes":      {func(t *routing.Table) { t.AcademyKeys.StateKeys[0] = []byte{2} }, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			next := base()
+			test.change(next)
+			if got := Urgent(base(), next); got != test.urgent {
+				t.Errorf("urgent = %v, want %v", got, test.urgent)
+			}
+		})
+	}
+	if Urgent(nil, base()) {
+		t.Error("the first table is urgent")
+	}
+}
