@@ -240,7 +240,7 @@ func brightspace() System {
 				"course only with Org Unit Information.",
 			"Brightspace OAuth2 Audience, shown beside the others, is the audience of access token requests: " +
 				"https://api.brightspace.com/auth/token.",
-			"For LTI 1.2 set OAuth Signature Method to HMAC-SHA1; the default HMAC-SHA256 is refused.",
+			"For LTI 1.2 set OAuth Signature Method to HMAC-SHA1, or accept the default: lti12.signatureMethods: [HMAC-SHA1, HMAC-SHA256].",
 		},
 		Sources: []string{
 			"https://documentation.brightspace.com/EN/integrations/ipsis/LTI%20Advantage/LTI_register_external_learning_tool.htm",

@@ -3,7 +3,9 @@
 package handler_test
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
@@ -226,4 +229,30 @@ func TestAPageIsInTheLanguageOfTheLaunch(t *testing.T) {
 	if lang := x.Header().Get("Content-Language"); lang != "nl" {
 		t.Errorf("a Dutch launch is refused in %q", lang)
 	}
+}
+
+func TestAFormMayBeSignedWithHMACSHA256WhereItsKeySaysSo(t *testing.T) {
+	a := newAcademy(t)
+	form := func() url.Values {
+		form := a.form12("height", "height-key", nil)
+		form.Set("oauth_signature_method", oauth1.HMACSHA256)
+		var params lti.Params
+		for name := range form {
+			params = append(params, lti.Param{Name: name, Value: form.Get(name)})
+		}
+		m := hmac.New(sha256.New, []byte(oauth1.Escape(credentialIn(a.table, "height-key").Secrets[0])+"&"))
+		m.Write([]byte(oauth1.BaseString(http.MethodPost, academyURL+"/activities/height/launch", params)))
+		form.Set("oauth_signature", base64.StdEncoding.EncodeToString(m.Sum(nil)))
+		return form
+	}
+	a.refused(a.browser().post12("height", form()), lti.SignatureMethodUnsupported)
+	a.republish(func(t *routing.Table) {
+		credentialIn(t, "height-key").SignatureMethods = []string{oauth1.HMACSHA1, oauth1.HMACSHA256}
+	})
+	a.browser().post12("height", form()).location()
+	a.browser().launch12("height", "height-key", nil).location()
+	// Another key is not concerned.
+	other := a.form12("ladder", "ladder-key", nil)
+	other.Set("oauth_signature_method", oauth1.HMACSHA256)
+	a.refused(a.browser().post12("ladder", other), lti.SignatureMethodUnsupported)
 }

@@ -279,6 +279,9 @@ func (t *Tool) launch12(rw http.ResponseWriter, r *http.Request) {
 			RawQuery: r.URL.RawQuery,
 			Body:     body,
 		}
+		if key := v.Credential(body.Get("oauth_consumer_key")); key != nil {
+			request.Methods = key.SignatureMethods
+		}
 		verifier := launch.Verifier{Now: t.Now}
 		message, err := verifier.Verify12(r.Context(), request, func(_ context.Context, consumerKey string) ([]string, error) {
 			if c := v.Credential(consumerKey); c != nil {

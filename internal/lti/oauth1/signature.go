@@ -6,8 +6,10 @@ package oauth1
 import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // RFC 5849 section 3.4.2 names it; HMAC does not rest on its collision resistance.
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"hash"
 	"net/url"
 	"slices"
 	"strconv"
@@ -17,8 +19,16 @@ import (
 	"github.com/lti-operator/lti-operator/internal/lti"
 )
 
-// SignatureMethod is the only signature method that is used and accepted.
-const SignatureMethod = "HMAC-SHA1"
+// Signature methods. LTI 1.1 section 4 knows HMAC-SHA1 alone; HMAC-SHA256 is
+// what Brightspace uses unless it is told otherwise.
+const (
+	HMACSHA1   = "HMAC-SHA1"
+	HMACSHA256 = "HMAC-SHA256"
+)
+
+// SignatureMethod is the signature method that is used, and the only one that
+// is accepted unless a [Request] says otherwise.
+const SignatureMethod = HMACSHA1
 
 // Escape encodes s as RFC 5849 section 3.6 demands: every byte except
 // A-Z a-z 0-9 - . _ ~ becomes % and two upper-case hexadecimal digits. Neither
@@ -120,13 +130,21 @@ func BaseString(method, baseURI string, params lti.Params) string {
 // Signature returns the HMAC-SHA1 of a base string, in base64, for a shared
 // secret and no token secret (RFC 5849 section 3.4.2: the key ends in "&").
 func Signature(baseString, sharedSecret string) string {
-	return base64.StdEncoding.EncodeToString(mac(baseString, sharedSecret))
+	return mac(sha1.New, baseString, sharedSecret)
 }
 
-func mac(baseString, sharedSecret string) []byte {
-	m := hmac.New(sha1.New, []byte(Escape(sharedSecret)+"&"))
+// signatureBy returns the signature of a base string by one of the methods.
+func signatureBy(method, baseString, sharedSecret string) string {
+	if method == HMACSHA256 {
+		return mac(sha256.New, baseString, sharedSecret)
+	}
+	return Signature(baseString, sharedSecret)
+}
+
+func mac(algorithm func() hash.Hash, baseString, sharedSecret string) string {
+	m := hmac.New(algorithm, []byte(Escape(sharedSecret)+"&"))
 	m.Write([]byte(baseString))
-	return m.Sum(nil)
+	return base64.StdEncoding.EncodeToString(m.Sum(nil))
 }
 
 // BodyHash returns the oauth_body_hash of a request body that is not a form:

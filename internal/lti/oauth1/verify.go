@@ -35,6 +35,17 @@ type Request struct {
 	RawQuery string
 	// Body are the parameters of the form.
 	Body lti.Params
+	// Methods are the signature methods that are accepted; HMACSHA1 alone if
+	// empty.
+	Methods []string
+}
+
+// accepts reports whether the request may be signed by this method.
+func (r *Request) accepts(method string) bool {
+	if len(r.Methods) == 0 {
+		return method == HMACSHA1
+	}
+	return (method == HMACSHA1 || method == HMACSHA256) && slices.Contains(r.Methods, method)
 }
 
 // Secrets returns the shared secrets that are valid for a consumer key: none
@@ -91,7 +102,7 @@ func Verify(ctx context.Context, r Request, secrets Secrets, now time.Time) (*Ve
 	if err != nil {
 		return nil, err
 	}
-	p, err := parse(r.Body, query)
+	p, err := parse(&r, query)
 	if err != nil {
 		return nil, err
 	}
@@ -104,11 +115,11 @@ func Verify(ctx context.Context, r Request, secrets Secrets, now time.Time) (*Ve
 	}
 
 	v := &Verified{ConsumerKey: p.consumerKey, Timestamp: time.Unix(p.timestamp, 0).UTC()}
-	v.Secret = match(base, query, r.Body, p.signature, valid)
+	v.Secret = match(base, query, r.Body, p, valid)
 	if v.Secret < 0 {
 		if rest := without(query, r.Body); len(rest) < len(query) {
 			v.QueryInBody = true
-			v.Secret = match(base, rest, r.Body, p.signature, valid)
+			v.Secret = match(base, rest, r.Body, p, valid)
 		}
 	}
 	if v.Secret < 0 {
@@ -137,15 +148,15 @@ func distance(age time.Duration) string {
 }
 
 type protocolParams struct {
-	consumerKey, nonce, signature string
-	timestamp                     int64
+	consumerKey, nonce, method, signature string
+	timestamp                             int64
 }
 
 // parse reads and checks the oauth_* parameters.
-func parse(body, query lti.Params) (protocolParams, error) {
+func parse(r *Request, query lti.Params) (protocolParams, error) {
 	var p protocolParams
 	seen := make(map[string]string, 8)
-	for _, q := range body {
+	for _, q := range r.Body {
 		if !strings.HasPrefix(q.Name, "oauth_") {
 			continue
 		}
@@ -171,8 +182,8 @@ func parse(body, query lti.Params) (protocolParams, error) {
 	if v, ok := seen["oauth_version"]; ok && v != "1.0" {
 		return p, lti.Refuse(lti.ParameterInvalid, "oauth_version must be 1.0")
 	}
-	if seen["oauth_signature_method"] != SignatureMethod {
-		return p, lti.Refuse(lti.SignatureMethodUnsupported, "oauth_signature_method must be %s", SignatureMethod)
+	if p.method = seen["oauth_signature_method"]; !r.accepts(p.method) {
+		return p, lti.Refuse(lti.SignatureMethodUnsupported, "oauth_signature_method is not one that this consumer key may use")
 	}
 	for _, name := range []string{"oauth_consumer_key", "oauth_nonce"} {
 		if v := seen[name]; len(v) > maxIdentifier || !utf8.ValidString(v) || strings.ContainsFunc(v, control) {
@@ -208,10 +219,10 @@ func printable(name string) string {
 	return strconv.QuoteToASCII(name)
 }
 
-// match returns the index of the secret whose signature is sig, or -1. It
+// match returns the index of the secret that the request is signed with, or -1. It
 // compares with every secret and in constant time, and compares the base64
 // text: decoding first would accept several spellings of one signature.
-func match(base string, query, body lti.Params, sig string, secrets []string) int {
+func match(base string, query, body lti.Params, p protocolParams, secrets []string) int {
 	all := body
 	if len(query) > 0 {
 		all = slices.Concat(query, body)
@@ -221,7 +232,7 @@ func match(base string, query, body lti.Params, sig string, secrets []string) in
 	for i, secret := range secrets {
 		// An empty secret is a configuration that is not complete; everybody
 		// can sign with it.
-		if hmac.Equal([]byte(Signature(text, secret)), []byte(sig)) && secret != "" && found < 0 {
+		if hmac.Equal([]byte(signatureBy(p.method, text, secret)), []byte(p.signature)) && secret != "" && found < 0 {
 			found = i
 		}
 	}
