@@ -5,6 +5,7 @@ package controllers_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/controllers"
@@ -646,6 +648,110 @@ func TestARemovalThatWasAMistakeLeavesNoTrace(t *testing.T) {
 			t.Errorf("%d publishes, %+v", len(w.published), s)
 		}
 	})
+}
+
+func TestAFullShardIsNoticed(t *testing.T) {
+	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
+		inOneShard := func(n int) {
+			for i := 0; n > 0; i++ {
+				name := fmt.Sprintf("large-%d-%d", len(w.activities), i)
+				if routing.ShardOf("activity", name, routing.RoutingShards) != 3 {
+					continue
+				}
+				n--
+				noise := make([]byte, 36<<10)
+				_, _ = rand.Read(noise)
+				w.add(name)
+				w.change(func() {
+					a := w.activities[len(w.activities)-1]
+					a.Spec.Description = base64.StdEncoding.EncodeToString(noise)
+					a.CreationTimestamp = metav1.Unix(int64(len(w.activities)), 0)
+				})
+			}
+			p.Trigger(academyKey)
+			after(time.Minute)
+		}
+		inOneShard(9)
+		if s, _ := p.Summary(academyKey); s.FullestPercent < 70 || s.FullestPercent > 79 || s.LeftOut != 0 {
+			t.Errorf("%+v", s)
+		}
+		inOneShard(2)
+		if s, _ := p.Summary(academyKey); s.FullestPercent < 80 || s.FullestPercent > 100 || s.LeftOut != 0 {
+			t.Errorf("%+v", s)
+		}
+		inOneShard(4)
+		s, _ := p.Summary(academyKey)
+		if s.LeftOut == 0 || s.FullestPercent > 100 || s.Activities+s.LeftOut != 15 {
+			t.Errorf("%+v", s)
+		}
+		newest := w.activities[len(w.activities)-1].Name
+		if o, _ := p.Outcome(academyKey, activityRef(newest)); o.Accepted != metav1.ConditionFalse || o.Reason != v1alpha1.ReasonCapacityExceeded {
+			t.Errorf("%+v", o)
+		}
+		// A removal is published although the shard is full, and makes room for one that was left out.
+		w.change(func() { w.activities = w.activities[1:] })
+		p.Trigger(academyKey)
+		after(time.Minute)
+		if after, _ := p.Summary(academyKey); after.LeftOut != s.LeftOut-1 {
+			t.Errorf("%+v", after)
+		}
+	})
+}
+
+func TestMetricsAreThere(t *testing.T) {
+	programmed(t, 2, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
+		w.add("a")
+		w.cost = 1000
+		before := metricValues(t)
+		p.Trigger(academyKey)
+		after(100 * time.Millisecond)
+		w.serve(0)
+		after(time.Minute)
+		now := metricValues(t)
+		for name, grown := range map[string]float64{
+			"lti_operator_config_compile_duration_seconds": 1,
+			"lti_operator_config_publish_bytes_total":      1000,
+			"lti_operator_config_publish_total/written":    1,
+			"lti_operator_config_publish_total/failed":     0,
+		} {
+			if now[name]-before[name] != grown {
+				t.Errorf("%s went from %v to %v", name, before[name], now[name])
+			}
+		}
+		if got := now["lti_operator_config_waiting/acme/default"]; got != 1 {
+			t.Errorf("%v handlers are said to wait", got)
+		}
+		if now["lti_operator_config_last_success_timestamp_seconds/acme/default"] == 0 {
+			t.Error("no time of the last success")
+		}
+		// An academy that is gone leaves no series behind.
+		w.change(func() { w.academy = nil })
+		p.Trigger(academyKey)
+		after(time.Minute)
+		if _, ok := metricValues(t)["lti_operator_config_waiting/acme/default"]; ok {
+			t.Error("the series of an academy outlives it")
+		}
+	})
+}
+
+// metricValues are the values of our metrics, by name and label values; of a histogram, the count.
+func metricValues(t *testing.T) map[string]float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range slices.Backward(m.GetLabel()) { // sorted by label name; namespace comes last
+				name += "/" + label.GetValue()
+			}
+			out[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return out
 }
 
 func TestAPurgeIsPublishedAtOnceAndUntilItSucceeds(t *testing.T) {

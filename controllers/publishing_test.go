@@ -224,6 +224,9 @@ func TestEventsTellWhatChanged(t *testing.T) {
 			t.Errorf("events about %s: %q", o.GetName(), got)
 		}
 	}
+	if n := metricValues(t)["lti_operator_resources/True/LTIActivity"]; n != 2 {
+		t.Errorf("%v activities are counted as ready", n)
+	}
 }
 
 // definitions is a discovery client whose schema can be edited.

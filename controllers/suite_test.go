@@ -139,6 +139,12 @@ func (h *fakeHandlers) set(change func(*fakeHandlers)) {
 // startOperator runs the controllers in one namespace until the test ends, or stop is called.
 func startOperator(t *testing.T, namespace string, handlers controllers.Handlers, wrap func(client.Client) client.Client) (stop func()) {
 	t.Helper()
+	return startOperatorAt(t, namespace, handlers, wrap, clock.RealClock{})
+}
+
+// startOperatorAt runs the controllers with another clock.
+func startOperatorAt(t *testing.T, namespace string, handlers controllers.Handlers, wrap func(client.Client) client.Client, clk clock.WithTicker) (stop func()) {
+	t.Helper()
 	options := ctrl.Options{
 		Scheme:     scheme,
 		Cache:      controllers.CacheOptions(),
@@ -159,7 +165,7 @@ func startOperator(t *testing.T, namespace string, handlers controllers.Handlers
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = controllers.Setup(mgr, controllers.Options{Handlers: handlers, Random: rand.Reader, Clock: clock.RealClock{}, ObserveEvery: 50 * time.Millisecond})
+	err = controllers.Setup(mgr, controllers.Options{Handlers: handlers, Random: rand.Reader, Clock: clk, ObserveEvery: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

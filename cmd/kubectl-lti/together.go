@@ -212,6 +212,13 @@ func (v *validator) supply(m *members, given map[string]*corev1.Secret) error {
 	for _, r := range m.references() {
 		if in.Secrets[r.secret] == nil && !in.Unshared[r.secret] {
 			in.Secrets[r.secret] = madeUp(r.secret, r.keys)
+			if _, isKey := in.Secrets[r.secret].Data[v1alpha1.SecretKeyPrivateKey]; isKey {
+				pem, err := v.signingKey()
+				if err != nil {
+					return err
+				}
+				in.Secrets[r.secret].Data[v1alpha1.SecretKeyPrivateKey] = pem
+			}
 		}
 	}
 	return v.generate(m, given)
@@ -236,6 +243,17 @@ func (m *members) references() (out []reference) {
 	for _, p := range m.input.Platforms {
 		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {
 			out = append(out, reference{m.objects[compile.Ref{Kind: v1alpha1.KindPlatform, Name: p.Name}], "spec.lti12.credentialsSecretRef", name, credentials})
+		}
+	}
+	key := []string{v1alpha1.SecretKeyPrivateKey}
+	for _, p := range m.input.Platforms {
+		if name, generated := p.SigningKeySecretName(); !generated {
+			out = append(out, reference{m.objects[compile.Ref{Kind: v1alpha1.KindPlatform, Name: p.Name}], "spec.signingKeySecretRef", name, key})
+		}
+	}
+	for _, t := range m.input.Tools {
+		if name, generated := t.SigningKeySecretName(); !generated {
+			out = append(out, reference{m.objects[compile.Ref{Kind: v1alpha1.KindTool, Name: t.Name}], "spec.signingKeySecretRef", name, key})
 		}
 	}
 	for _, a := range m.input.Activities {

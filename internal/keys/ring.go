@@ -48,6 +48,17 @@ const (
 // Material is secret key material, by the name of its part.
 type Material map[string][]byte
 
+const redacted = "(secret)"
+
+// String implements fmt.Stringer: whoever prints a key by mistake prints none.
+func (Material) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (Material) GoString() string { return redacted }
+
+// MarshalText implements encoding.TextMarshaler.
+func (Material) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
 // Key is one key of a ring.
 type Key struct {
 	// ID is the kid in a key set, or another name that gives nothing away.

@@ -3,10 +3,13 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -457,6 +460,21 @@ func TestRingsSurviveTheirSecrets(t *testing.T) {
 				t.Errorf("the test proves little: %s", describe(ring))
 			}
 		})
+	}
+}
+
+func TestPrintingAKeyPrintsNoSecret(t *testing.T) {
+	ring := Ring{Signing: Key{ID: "k1", Material: Material{"tls.key": []byte(canary)}}, Next: &Key{Material: Material{canary: []byte(canary)}}}
+	encoded, err := json.Marshal(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("", "ring", ring, "key", ring.Signing, "material", ring.Signing.Material)
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s", ring, ring, ring, ring.Signing.Material), string(encoded), log.String()} {
+		if strings.Contains(text, canary) || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(canary))) || strings.Contains(text, "99 97 110 97 114 121") || !strings.Contains(text, redacted) {
+			t.Errorf("prints %s", text)
+		}
 	}
 }
 
