@@ -95,6 +95,7 @@ type Programmer struct {
 	mu      sync.Mutex
 	budget  *byteBudget
 	ctx     context.Context // set by Start; nil before
+	stopped bool            // the leader has stopped
 	workers map[AcademyKey]*worker
 	group   sync.WaitGroup
 }
@@ -141,6 +142,10 @@ func (p *Programmer) Start(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	<-ctx.Done()
+	// From here on no worker is started that nobody would wait for.
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
 	p.group.Wait()
 	return nil
 }
@@ -179,7 +184,7 @@ func (p *Programmer) worker(key AcademyKey) *worker {
 			served: map[compile.Ref]served{}, published: map[string]int{},
 		}
 		p.workers[key] = w
-		if p.ctx != nil {
+		if p.ctx != nil && !p.stopped {
 			p.launch(key, w)
 		}
 	}

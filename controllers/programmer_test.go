@@ -68,8 +68,11 @@ type fakeHandler struct {
 func (w *fakeWorld) age() time.Duration { return time.Since(w.started) }
 
 func (w *fakeWorld) Synced(ctx context.Context) error {
+	w.mu.Lock()
+	synced := w.synced
+	w.mu.Unlock()
 	select {
-	case <-w.synced:
+	case <-synced:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -241,8 +244,11 @@ func run(t *testing.T, p *controllers.Programmer) (stop func()) {
 	})
 }
 
-// after lets time pass, and then everything settle.
-func after(d time.Duration) {
+// after lets time pass, and then everything settle. The lock tells the race detector that what the test has looked at
+// may change from now on.
+func (w *fakeWorld) after(d time.Duration) {
+	w.mu.Lock()
+	w.mu.Unlock() //nolint:staticcheck // nothing is guarded: see above
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -263,10 +269,10 @@ func TestChangesAreGathered(t *testing.T) {
 			programmed(t, 0, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 				w.add("a")
 				for _, at := range test.changes {
-					after(at - w.age())
+					w.after(at - w.age())
 					p.Trigger(academyKey)
 				}
-				after(2 * time.Second)
+				w.after(2 * time.Second)
 				if !slices.Equal(w.reads, test.reads) {
 					t.Errorf("compiled at %v, want %v", w.reads, test.reads)
 				}
@@ -284,17 +290,19 @@ func every(d time.Duration, n int) (times []time.Duration) {
 
 func TestNothingHappensBeforeTheCachesAreComplete(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, _ *controllers.Programmer) {
+		w.mu.Lock()
 		w.synced = make(chan struct{})
+		w.mu.Unlock()
 		p := &controllers.Programmer{World: w, Clock: clock.RealClock{}}
 		run(t, p)
 		w.add("a")
 		p.Trigger(academyKey)
-		after(time.Hour)
+		w.after(time.Hour)
 		if len(w.reads) != 0 || len(w.published) != 0 {
 			t.Fatalf("read %d times and published %d times before the caches were complete", len(w.reads), len(w.published))
 		}
 		close(w.synced)
-		after(time.Second)
+		w.after(time.Second)
 		if len(w.published) != 1 {
 			t.Errorf("%d publishes after it", len(w.published))
 		}
@@ -305,9 +313,9 @@ func TestAHandlerThatLagsIsNudgedFiveTimes(t *testing.T) {
 	programmed(t, 2, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add("a")
 		p.Trigger(academyKey)
-		after(100 * time.Millisecond)
+		w.after(100 * time.Millisecond)
 		w.serve(0)
-		after(time.Hour)
+		w.after(time.Hour)
 		hash := w.published[0].hash[:4]
 		var want []string
 		for i, at := range []time.Duration{0, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second} {
@@ -321,21 +329,21 @@ func TestAHandlerThatLagsIsNudgedFiveTimes(t *testing.T) {
 		}
 		// It is asked on and on, though, and nobody once it serves the table.
 		before := w.asked
-		after(time.Minute)
+		w.after(time.Minute)
 		if n := w.asked - before; n != 12 {
 			t.Errorf("asked %d times a minute", n)
 		}
 		w.serve(1)
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		before = w.asked
-		after(time.Hour)
+		w.after(time.Hour)
 		if w.asked != before || len(w.handlers[1].nudges) != 5 {
 			t.Errorf("asked %d times after everything was served, nudged %d times", w.asked-before, len(w.handlers[1].nudges))
 		}
 		// Another table starts again.
 		w.rename("a", "other")
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if n := len(w.handlers[1].nudges); n != 10 {
 			t.Errorf("%d nudges after another table, want 10", n)
 		}
@@ -354,20 +362,20 @@ func TestProgrammedIsWhatEveryHandlerServes(t *testing.T) {
 		}
 		w.add("a", "b")
 		p.Trigger(academyKey)
-		after(150 * time.Millisecond)
+		w.after(150 * time.Millisecond)
 		w.serve(0, 1)
-		after(2 * time.Second)
+		w.after(2 * time.Second)
 		if o := outcome("a"); o.Programmed || o.Waiting != "2 of 3 launch handlers serve it" {
 			t.Errorf("%+v", o)
 		}
 		w.change(func() { w.handlers[2].err = errors.New("no route to host") })
-		after(5 * time.Second)
+		w.after(5 * time.Second)
 		if o := outcome("a"); o.Programmed || o.Waiting != "2 of 3 launch handlers serve it; 1 cannot be reached" || o.WaitingReason != v1alpha1.ReasonHandlerUnreachable {
 			t.Errorf("%+v", o)
 		}
 		w.change(func() { w.handlers[2].err = nil })
 		w.serve(2)
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if o := outcome("a"); !o.Programmed {
 			t.Errorf("%+v", o)
 		}
@@ -377,22 +385,22 @@ func TestProgrammedIsWhatEveryHandlerServes(t *testing.T) {
 		w.rename("a", "other")
 		w.change(func() { w.handlers[0].err = errors.New("restarts"); w.handlers = w.handlers[:2] })
 		p.Trigger(academyKey)
-		after(3 * time.Second)
+		w.after(3 * time.Second)
 		if o := outcome("a"); o.Programmed {
 			t.Errorf("%+v", o)
 		}
 		w.change(func() { w.handlers[0].err, w.askErr = nil, errors.New("the list of pods") })
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if o := outcome("a"); o.Programmed || !strings.Contains(o.Waiting, "the list of pods") {
 			t.Errorf("%+v", o)
 		}
 		w.change(func() { w.askErr, w.handlers = nil, nil })
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if o := outcome("a"); o.Programmed || o.Waiting != "no launch handler is ready yet" {
 			t.Errorf("%+v", o)
 		}
 		w.change(func() { w.handlers = []*fakeHandler{{hash: w.published[1].hash}} })
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if o := outcome("a"); !o.Programmed {
 			t.Errorf("%+v", o)
 		}
@@ -406,9 +414,9 @@ func TestStatusIsWrittenOnceWhenATableArrivesInTime(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add("a")
 		p.Trigger(academyKey)
-		after(100 * time.Millisecond)
+		w.after(100 * time.Millisecond)
 		w.serve(0)
-		after(time.Hour)
+		w.after(time.Hour)
 		if n := w.told[activityRef("a")]; n != 1 {
 			t.Errorf("status was asked for %d times, want once", n)
 		}
@@ -419,12 +427,12 @@ func TestWhatCannotBeReadIsNotEmpty(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add("a")
 		p.Trigger(academyKey)
-		after(100 * time.Millisecond)
+		w.after(100 * time.Millisecond)
 		w.serve(0)
-		after(time.Second)
+		w.after(time.Second)
 		w.change(func() { w.readErr = errors.New("list activities: etcd is gone") })
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if len(w.published) != 1 || len(w.live.Activities) != 1 {
 			t.Errorf("%d publishes, %d activities live", len(w.published), len(w.live.Activities))
 		}
@@ -433,7 +441,7 @@ func TestWhatCannotBeReadIsNotEmpty(t *testing.T) {
 		}
 		w.change(func() { w.readErr = nil })
 		w.add("b")
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if len(w.published) != 2 || len(w.live.Activities) != 2 {
 			t.Errorf("after it: %d publishes, %d activities live", len(w.published), len(w.live.Activities))
 		}
@@ -445,7 +453,7 @@ func TestAFailedPublishIsRepeatedAndMentioned(t *testing.T) {
 		w.add("a")
 		w.publishErr = errors.New("the object is being deleted")
 		p.Trigger(academyKey)
-		after(20 * time.Second)
+		w.after(20 * time.Second)
 		if s, _ := p.Summary(academyKey); s.HeldReason != v1alpha1.ReasonPublishFailed {
 			t.Errorf("%+v", s)
 		}
@@ -453,7 +461,7 @@ func TestAFailedPublishIsRepeatedAndMentioned(t *testing.T) {
 			t.Errorf("%d attempts in 20 seconds", n)
 		}
 		w.change(func() { w.publishErr = nil })
-		after(5 * time.Second)
+		w.after(5 * time.Second)
 		if s, _ := p.Summary(academyKey); s.HeldReason != "" || len(w.published) != 1 {
 			t.Errorf("%+v", s)
 		}
@@ -465,7 +473,7 @@ func TestOnlyAFormatThatEveryHandlerCanReadIsPublished(t *testing.T) {
 		w.add("a")
 		w.handlers[1].majors = []int{routing.FormatMajor - 1}
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if len(w.published) != 0 {
 			t.Fatal("a table was published that a running handler cannot read")
 		}
@@ -478,7 +486,7 @@ func TestOnlyAFormatThatEveryHandlerCanReadIsPublished(t *testing.T) {
 		}
 		// It is replaced by one that reads both.
 		w.change(func() { w.handlers[1].majors = []int{routing.FormatMajor - 1, routing.FormatMajor} })
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		if s, _ := p.Summary(academyKey); len(w.published) != 1 || s.Held != "" {
 			t.Errorf("%d publishes, %+v", len(w.published), s)
 		}
@@ -486,7 +494,7 @@ func TestOnlyAFormatThatEveryHandlerCanReadIsPublished(t *testing.T) {
 		w.change(func() { w.handlers[0].err = errors.New("timeout") })
 		w.rename("a", "other")
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		if len(w.published) != 2 {
 			t.Error("a handler that does not answer stops publishing")
 		}
@@ -500,7 +508,7 @@ func TestPublishingKeepsWithinItsBytes(t *testing.T) {
 		for i := range 200 { // 20 seconds of a change each 100 ms
 			w.rename("a", fmt.Sprint(i))
 			p.Trigger(academyKey)
-			after(100 * time.Millisecond)
+			w.after(100 * time.Millisecond)
 		}
 		mib := len(w.published)
 		if mib < 20 || mib > 26 {
@@ -513,17 +521,17 @@ func TestPublishingKeepsWithinItsBytes(t *testing.T) {
 		w.change(func() { w.cost = 10 << 20 })
 		w.rename("a", "debt")
 		p.Trigger(academyKey)
-		after(3 * time.Second)
+		w.after(3 * time.Second)
 		published := len(w.published)
 		w.add("c")
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		if len(w.published) != published {
 			t.Fatal("an addition was published on credit")
 		}
 		w.change(func() { w.activities = w.activities[1:] })
 		p.Trigger(academyKey)
-		after(200 * time.Millisecond)
+		w.after(200 * time.Millisecond)
 		if len(w.published) != published+1 {
 			t.Error("a removal waits for the budget")
 		}
@@ -532,17 +540,17 @@ func TestPublishingKeepsWithinItsBytes(t *testing.T) {
 			w.secrets[secret].Data[v1alpha1.SecretKeySharedSecret] = []byte("changed")
 		})
 		p.Trigger(academyKey)
-		after(200 * time.Millisecond)
+		w.after(200 * time.Millisecond)
 		if len(w.published) != published+2 {
 			t.Error("a changed key waits for the budget")
 		}
 		w.add("d")
 		p.Trigger(academyKey)
-		after(15 * time.Second)
+		w.after(15 * time.Second)
 		if len(w.published) != published+2 {
 			t.Error("the debt of what was urgent is forgotten")
 		}
-		after(15 * time.Second)
+		w.after(15 * time.Second)
 		if n := len(w.published); n != published+3 || len(w.live.Activities) != 3 {
 			t.Errorf("once the debt is paid: %d publishes, %d activities", n-published, len(w.live.Activities))
 		}
@@ -560,13 +568,13 @@ func TestMostActivitiesAreNotRemovedAtOnce(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add(names(20)...)
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		// All but two vanish, for example because somebody pruned the wrong directory.
 		w.change(func() { w.activities = slices.Clone(w.activities[:2]) })
 		w.rename("a00", "changed meanwhile")
 		w.change(func() { w.academy.Spec.Activation = v1alpha1.Deactivated })
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		s, _ := p.Summary(academyKey)
 		if s.Removal == nil || s.Removal.Before != 20 || s.Removal.Gone != 18 || time.Until(s.RemovalUntil) > 5*time.Minute || time.Until(s.RemovalUntil) < 4*time.Minute {
 			t.Fatalf("%+v", s)
@@ -581,16 +589,16 @@ func TestMostActivitiesAreNotRemovedAtOnce(t *testing.T) {
 		again := &controllers.Programmer{World: w, Clock: clock.RealClock{}}
 		stop := run(t, again)
 		again.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		if s, _ := again.Summary(academyKey); s.Removal == nil || len(w.live.Activities) != 20 {
 			t.Errorf("after a restart: %+v, %d activities live", s, len(w.live.Activities))
 		}
 		stop()
-		after(4 * time.Minute)
+		w.after(4 * time.Minute)
 		if len(w.live.Activities) != 20 {
 			t.Error("the removal happens too early")
 		}
-		after(time.Minute)
+		w.after(time.Minute)
 		if s, _ := p.Summary(academyKey); len(w.live.Activities) != 2 || s.Removal != nil {
 			t.Errorf("after five minutes: %d activities, %+v", len(w.live.Activities), s)
 		}
@@ -601,15 +609,15 @@ func TestARemovalCanBeConfirmed(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add(names(20)...)
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		w.change(func() { w.activities = nil })
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		s, _ := p.Summary(academyKey)
 		confirm := func(token string) {
 			w.change(func() { w.academy.Annotations = map[string]string{v1alpha1.AnnotationConfirmRemoval: token} })
 			p.Trigger(academyKey)
-			after(time.Second)
+			w.after(time.Second)
 		}
 		confirm("yes")
 		if len(w.live.Activities) != 20 {
@@ -622,10 +630,10 @@ func TestARemovalCanBeConfirmed(t *testing.T) {
 		// The same annotation confirms nothing else later.
 		w.add(names(30)[20:]...)
 		p.Trigger(academyKey)
-		after(10 * time.Second)
+		w.after(10 * time.Second)
 		w.change(func() { w.activities = nil })
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		if len(w.live.Activities) != 10 {
 			t.Errorf("%d activities are live after another removal", len(w.live.Activities))
 		}
@@ -636,14 +644,14 @@ func TestARemovalThatWasAMistakeLeavesNoTrace(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add(names(20)...)
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		all := w.activities
 		w.change(func() { w.activities = nil })
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		w.change(func() { w.activities = all })
 		p.Trigger(academyKey)
-		after(10 * time.Minute)
+		w.after(10 * time.Minute)
 		if s, _ := p.Summary(academyKey); s.Removal != nil || len(w.published) != 1 {
 			t.Errorf("%d publishes, %+v", len(w.published), s)
 		}
@@ -669,7 +677,7 @@ func TestAFullShardIsNoticed(t *testing.T) {
 				})
 			}
 			p.Trigger(academyKey)
-			after(time.Minute)
+			w.after(time.Minute)
 		}
 		inOneShard(9)
 		if s, _ := p.Summary(academyKey); s.FullestPercent < 70 || s.FullestPercent > 79 || s.LeftOut != 0 {
@@ -691,7 +699,7 @@ func TestAFullShardIsNoticed(t *testing.T) {
 		// A removal is published although the shard is full, and makes room for one that was left out.
 		w.change(func() { w.activities = w.activities[1:] })
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if after, _ := p.Summary(academyKey); after.LeftOut != s.LeftOut-1 {
 			t.Errorf("%+v", after)
 		}
@@ -704,9 +712,9 @@ func TestMetricsAreThere(t *testing.T) {
 		w.cost = 1000
 		before := metricValues(t)
 		p.Trigger(academyKey)
-		after(100 * time.Millisecond)
+		w.after(100 * time.Millisecond)
 		w.serve(0)
-		after(time.Minute)
+		w.after(time.Minute)
 		now := metricValues(t)
 		for name, grown := range map[string]float64{
 			"lti_operator_config_compile_duration_seconds": 1,
@@ -727,7 +735,7 @@ func TestMetricsAreThere(t *testing.T) {
 		// An academy that is gone leaves no series behind.
 		w.change(func() { w.academy = nil })
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if _, ok := metricValues(t)["lti_operator_config_waiting/acme/default"]; ok {
 			t.Error("the series of an academy outlives it")
 		}
@@ -759,17 +767,17 @@ func TestAPurgeIsPublishedAtOnceAndUntilItSucceeds(t *testing.T) {
 		w.cost = 100 << 20
 		w.add("a")
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		w.change(func() { w.publishErr = errors.New("conflict") })
 		p.Purge(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		w.change(func() { w.publishErr = nil })
-		after(5 * time.Second)
+		w.after(5 * time.Second)
 		if n := len(w.published); n != 2 || !w.published[1].purge {
 			t.Fatalf("%+v", w.published)
 		}
 		p.Trigger(academyKey)
-		after(time.Minute)
+		w.after(time.Minute)
 		if len(w.published) != 2 {
 			t.Error("it is purged again")
 		}
@@ -782,13 +790,13 @@ func TestNothingIsPublishedAfterLeadershipIsLost(t *testing.T) {
 		stop := run(t, p)
 		w.add("a")
 		p.Trigger(academyKey)
-		after(time.Second)
+		w.after(time.Second)
 		told := w.told[activityRef("a")]
 		w.rename("a", "other")
 		p.Trigger(academyKey)
 		stop()
 		p.Trigger(academyKey)
-		after(time.Hour)
+		w.after(time.Hour)
 		if len(w.published) != 1 || w.told[activityRef("a")] != told {
 			t.Errorf("%d publishes, told %d times more", len(w.published), w.told[activityRef("a")]-told)
 		}
