@@ -217,8 +217,10 @@ func FuzzLogin(f *testing.F) {
 		reg := registration()
 		if err := l.Check(reg, func(u string) bool { return u == targetLink }); err != nil {
 			refusal(t, err)
-		} else if l.Issuer != reg.Issuer || l.TargetLinkURI != targetLink || l.ClientID != "" && l.ClientID != reg.ClientID || l.DeploymentID != "" && !reg.Deployments.Activated[l.DeploymentID] {
+		} else if l.Issuer != reg.Issuer || l.TargetLinkURI != targetLink || l.ClientID != "" && l.ClientID != reg.ClientID {
 			t.Fatalf("a login of another registration passed: %+v", l)
+		} else if activated, listed := reg.Deployments.Activated[l.DeploymentID]; listed && !activated {
+			t.Fatalf("a login of a deactivated deployment passed: %+v", l)
 		}
 	})
 }
