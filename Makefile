@@ -18,6 +18,8 @@ PACKAGES ?= ./...
 FLAGS ?=
 # How long `make fuzz` tries each target.
 FUZZTIME ?= 20s
+# Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
+BENCH ?=
 
 ##@ General
 
@@ -74,6 +76,15 @@ fuzz: ## Fuzz every target for FUZZTIME each (default 20s).
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl from source (once, some minutes) and print their folder.
 	@hack/controlplane/build.sh
+
+##@ Measure
+
+.PHONY: bench
+bench: bench-control-plane ## Run every benchmark in full; they print what is measured beside what is wanted.
+
+.PHONY: bench-control-plane
+bench-control-plane: build ## Measure the operator with 10,000 activities; less with BENCH='--activities=500 --steady=20s'.
+	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/bench/controlplane $(BENCH)
 
 ##@ Demo
 
