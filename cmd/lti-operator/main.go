@@ -47,9 +47,9 @@ type flags struct {
 	LeaderRenewDeadline time.Duration `help:"How long the leader tries to renew its lease." default:"30s"`
 	LeaderRetryPeriod   time.Duration `help:"Pause between two tries." default:"5s"`
 
-	Concurrency int     `help:"Objects of a kind reconciled at once." default:"4"`
-	QPS         float32 `help:"Requests a second to the API server." default:"50"`
-	Burst       int     `help:"Requests at once to the API server." default:"100"`
+	Concurrency int     `help:"Objects of a kind reconciled at once." default:"16"`
+	QPS         float32 `help:"Requests a second to the API server, for each kind of object." default:"200"`
+	Burst       int     `help:"Requests at once to the API server, for each kind of object." default:"400"`
 	LogLevel    string  `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"LOG_LEVEL"`
 }
 
