@@ -10,9 +10,7 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -56,7 +54,7 @@ func (o *deploymentObserver) NeedLeaderElection() bool { return true }
 
 func (o *deploymentObserver) observe(ctx context.Context) {
 	var academies v1alpha1.LTIAcademyList
-	if err := o.world.cached.List(ctx, &academies); err != nil {
+	if err := o.world.cached.List(ctx, &academies, client.UnsafeDisableDeepCopy); err != nil {
 		logf.FromContext(ctx).Error(err, "could not list the academies")
 		return
 	}
@@ -76,11 +74,7 @@ func (o *deploymentObserver) observe(ctx context.Context) {
 
 // ask returns what the first handler that answers knows, by platform.
 func (o *deploymentObserver) ask(ctx context.Context, key AcademyKey) (map[string][]v1alpha1.UnknownDeployment, error) {
-	secret := &corev1.Secret{}
-	if err := o.world.cached.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: compile.AcademySecretName(key.Name)}, secret); err != nil {
-		return nil, err
-	}
-	academyKeys, err := parseAcademyKeys(secret)
+	academyKeys, err := o.world.academyKeys(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -104,7 +104,7 @@ var _ Handlers = (*PodHandlers)(nil)
 // Endpoints implements Handlers.
 func (h *PodHandlers) Endpoints(ctx context.Context, key AcademyKey) ([]HandlerEndpoint, error) {
 	var pods corev1.PodList
-	if err := h.Client.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels(workload.Labels(key.Name))); err != nil {
+	if err := h.Client.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels(workload.Labels(key.Name)), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the handler's pods: %w", err)
 	}
 	var endpoints []HandlerEndpoint

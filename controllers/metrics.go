@@ -3,13 +3,15 @@
 package controllers
 
 import (
-	"context"
+	"fmt"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientcache "k8s.io/client-go/tools/cache"
+	cache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
@@ -51,10 +53,64 @@ func forgetMetrics(key AcademyKey) {
 	lastPublished.DeleteLabelValues(key.Namespace, key.Name)
 }
 
-// resourceCounter counts resources when it is asked, from the cache.
+// resourceCounter counts resources. It follows what happens to them: to look at each whenever somebody asks would cost
+// more than all else that a rested operator does.
 type resourceCounter struct {
 	description *prometheus.Desc
-	reader      atomic.Pointer[client.Reader]
+	counts      atomic.Pointer[resourceCounts]
+}
+
+// resourceCounts are the resources of one manager, by kind and status.
+type resourceCounts struct {
+	mu sync.Mutex
+	n  map[resourceCount]int
+}
+
+type resourceCount struct {
+	kind   string
+	status metav1.ConditionStatus
+}
+
+// watch counts the resources that some informers know of, by kind, from now on.
+func (c *resourceCounter) watch(informers map[string]cache.Informer) error {
+	counts := &resourceCounts{n: map[resourceCount]int{}}
+	for kind, informer := range informers {
+		for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
+			counts.add(kind, status, 0)
+		}
+		_, err := informer.AddEventHandler(clientcache.ResourceEventHandlerFuncs{
+			AddFunc: func(o any) { counts.add(kind, readiness(o), 1) },
+			UpdateFunc: func(before, after any) {
+				counts.add(kind, readiness(before), -1)
+				counts.add(kind, readiness(after), 1)
+			},
+			DeleteFunc: func(o any) { counts.add(kind, readiness(o), -1) },
+		})
+		if err != nil {
+			return fmt.Errorf("count every %s: %w", kind, err)
+		}
+	}
+	c.counts.Store(counts)
+	return nil
+}
+
+func (c *resourceCounts) add(kind string, status metav1.ConditionStatus, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n[resourceCount{kind, status}] += n
+}
+
+// readiness is the status of a resource's condition Ready.
+func readiness(o any) metav1.ConditionStatus {
+	if gone, ok := o.(clientcache.DeletedFinalStateUnknown); ok {
+		o = gone.Obj // as it was counted
+	}
+	if object, ok := o.(v1alpha1.Object); ok {
+		if ready := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady); ready != nil {
+			return ready.Status
+		}
+	}
+	return metav1.ConditionUnknown
 }
 
 // Describe implements prometheus.Collector.
@@ -64,37 +120,13 @@ func (c *resourceCounter) Describe(descriptions chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *resourceCounter) Collect(out chan<- prometheus.Metric) {
-	reader := c.reader.Load()
-	if reader == nil {
-		return
+	counts := c.counts.Load()
+	if counts == nil {
+		return // before the first complete list
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	var academies v1alpha1.LTIAcademyList
-	var platforms v1alpha1.LTIPlatformList
-	var tools v1alpha1.LTIToolList
-	var activities v1alpha1.LTIActivityList
-	for _, list := range []client.ObjectList{&academies, &platforms, &tools, &activities} {
-		if err := (*reader).List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return // the cache has stopped, or never started
-		}
-	}
-	count(c, out, v1alpha1.KindAcademy, len(academies.Items), func(i int) v1alpha1.Object { return &academies.Items[i] })
-	count(c, out, v1alpha1.KindPlatform, len(platforms.Items), func(i int) v1alpha1.Object { return &platforms.Items[i] })
-	count(c, out, v1alpha1.KindTool, len(tools.Items), func(i int) v1alpha1.Object { return &tools.Items[i] })
-	count(c, out, v1alpha1.KindActivity, len(activities.Items), func(i int) v1alpha1.Object { return &activities.Items[i] })
-}
-
-func count(c *resourceCounter, out chan<- prometheus.Metric, kind string, n int, item func(int) v1alpha1.Object) {
-	byStatus := map[string]int{"True": 0, "False": 0, "Unknown": 0}
-	for i := range n {
-		status := "Unknown"
-		if ready := meta.FindStatusCondition(item(i).GetConditions(), v1alpha1.ConditionReady); ready != nil {
-			status = string(ready.Status)
-		}
-		byStatus[status]++
-	}
-	for status, number := range byStatus {
-		out <- prometheus.MustNewConstMetric(c.description, prometheus.GaugeValue, float64(number), kind, status)
+	counts.mu.Lock()
+	defer counts.mu.Unlock()
+	for what, n := range counts.n {
+		out <- prometheus.MustNewConstMetric(c.description, prometheus.GaugeValue, float64(n), what.kind, string(what.status))
 	}
 }

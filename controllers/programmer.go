@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,6 +47,9 @@ var nudgeAt = []time.Duration{0, 300 * time.Millisecond, time.Second, 3 * time.S
 // that is not written leaves room for others.
 const patience = time.Second
 
+// patienceForSecrets is how long a Secret that the operator makes itself may be missing before status says so.
+const patienceForSecrets = 5 * time.Second
+
 // retryAfter are the pauses after the first, second, … failure in a row.
 var retryAfter = []time.Duration{
 	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second,
@@ -76,10 +77,10 @@ type World interface {
 	Read(ctx context.Context, key AcademyKey) (compile.Input, error)
 	// Live reads the table that is live, whoever has published it; nil if there is none.
 	Live(ctx context.Context, key AcademyKey) (*routing.Table, error)
-	// Publish makes a table the live one; purge takes away the payloads of the previous one.
-	Publish(ctx context.Context, key AcademyKey, in compile.Input, set *routing.Set, purge bool) (publish.Written, error)
+	// Publish makes a table the live one.
+	Publish(ctx context.Context, academy *v1alpha1.LTIAcademy, set *routing.Set) (publish.Written, error)
 	// Handlers asks every running handler what it serves.
-	Handlers(ctx context.Context, key AcademyKey, in compile.Input) ([]HandlerReport, error)
+	Handlers(ctx context.Context, key AcademyKey) ([]HandlerReport, error)
 	// Nudge makes a handler look for a table; attempt counts from 1 for each table.
 	Nudge(ctx context.Context, endpoint HandlerEndpoint, hash string, attempt int) error
 	// Changed is told which resources have something new to report in status.
@@ -105,6 +106,9 @@ type Outcome struct {
 	compile.Result
 	// Programmed is set once every running handler serves this generation.
 	Programmed bool
+	// OnItsWay is set while there is something new to report soon, and nothing that somebody would have to know before:
+	// each status that is not written leaves room for others.
+	OnItsWay bool
 	// Confirmed is set while every running handler serves the very table that Result describes.
 	Confirmed bool
 	// Waiting says, in words for a person, what a generation that is not programmed waits for; WaitingReason is the
@@ -160,17 +164,6 @@ func (p *Programmer) Trigger(key AcademyKey) {
 	p.worker(key).awake()
 }
 
-// Purge asks for a new table of an academy, and that nothing of the previous one stays in the API server: what has been
-// revoked must not lie in an object any longer. It is not remembered over a restart: whoever wants it asks again then,
-// which costs nothing when there is nothing to purge.
-func (p *Programmer) Purge(key AcademyKey) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	w := p.worker(key)
-	w.purge.Store(true)
-	w.awake()
-}
-
 // worker returns the worker of an academy, new if need be; p.mu is held.
 func (p *Programmer) worker(key AcademyKey) *worker {
 	if p.workers == nil {
@@ -217,15 +210,7 @@ func (p *Programmer) Summary(key AcademyKey) (s Summary, ok bool) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.output == nil || w.output.Table == nil {
-		return Summary{}, false
-	}
-	t := w.output.Table
-	return Summary{
-		Activities: len(t.Activities), Platforms: len(t.Platforms), Tools: len(t.Tools),
-		FullestPercent: w.fullest, LeftOut: w.output.LeftOut,
-		Removal: w.removal, RemovalUntil: w.removalUntil, HeldReason: w.heldReason, Held: w.held,
-	}, true
+	return w.summary, w.hasTable
 }
 
 // served remembers since which publish a generation of a resource is in the table.
@@ -233,6 +218,10 @@ type served struct {
 	generation int64
 	// since is the number of the first publish that holds the generation; 0 while none does.
 	since int
+	// pendingSince is when it was first found to wait for a Secret that the operator makes; zero when it does not.
+	pendingSince time.Time
+	// pendingTold is set once status was told so.
+	pendingTold bool
 }
 
 // worker programs one academy. Publishes are numbered; a generation is programmed once the oldest table that any
@@ -243,9 +232,9 @@ type worker struct {
 	budget *byteBudget
 	key    AcademyKey
 	wake   chan struct{}
-	purge  atomic.Bool
 
 	// These belong to the goroutine of run.
+	memo      compile.Memo
 	programAt time.Time // when to compile again without being woken; zero for never
 	askAt     time.Time // when to ask the handlers again; zero for never
 	failures  int       // in a row
@@ -254,28 +243,28 @@ type worker struct {
 	liveKnown bool
 	hold      *hold
 	// reports are the newest ones of the handlers; reported is false before they were asked.
-	reports     []HandlerReport
-	reported    bool
-	publishedAt time.Time // of hash
-	nudges      int       // sent for hash
-	told        string    // what status was last told that hash waits for
+	reports  []HandlerReport
+	reported bool
+	nudges   int    // sent for hash
+	told     string // what status was last told that hash waits for
 
-	mu           sync.Mutex
-	input        compile.Input
-	output       *compile.Output
-	hash         string         // of the newest published table; empty while there is nothing to serve
-	number       int            // of the newest publish
-	published    map[string]int // hash → number of the newest publish of it
-	served       map[compile.Ref]served
-	confirmed    int    // number of the oldest publish that any handler serves
-	waiting      string // why confirmed lags behind number
-	unreachable  bool   // waiting is for handlers that do not answer, and no others
-	held         string // why the newest table is not published
-	heldReason   string
-	fullest      int // how full the fullest shard is, in percent
-	removal      *compile.Removal
-	removalUntil time.Time
-	err          error // of the newest attempt to compile and publish
+	// What was read, and the table that was made of it, are not kept: of ten thousand resources they take as much memory
+	// as all the rest.
+	mu          sync.Mutex
+	results     map[compile.Ref]compile.Result // nil before the first compilation
+	hasTable    bool
+	summary     Summary        // of the newest table
+	hash        string         // of the newest published table; empty while there is nothing to serve
+	publishedAt time.Time      // of hash
+	number      int            // of the newest publish
+	published   map[string]int // hash → number of the newest publish of it
+	served      map[compile.Ref]served
+	confirmed   int    // number of the oldest publish that any handler serves
+	waiting     string // why confirmed lags behind number
+	unreachable bool   // waiting is for handlers that do not answer, and no others
+	held        string // why the newest table is not published
+	heldReason  string
+	err         error // of the newest attempt to compile and publish
 }
 
 // hold is a removal of most activities that waits for somebody to confirm it, or to notice.
@@ -353,10 +342,9 @@ func (w *worker) settle(ctx context.Context) bool {
 type pass struct {
 	in  compile.Input
 	out *compile.Output
-	set *routing.Set
-	// published is set when set is live.
+	// published is set when the table of out is live.
 	published bool
-	// held says why set is not published although nothing failed.
+	// held says why it is not published although nothing failed.
 	held, heldReason string
 	removal          *compile.Removal
 	err              error
@@ -372,10 +360,14 @@ func (w *worker) program(ctx context.Context) {
 		return
 	}
 	started := w.clock.Now()
+	in.Memo = &w.memo
 	p := pass{in: in, out: compile.Compile(in)}
 	compileSeconds.Observe(w.clock.Since(started).Seconds())
 	if p.out.Table != nil {
 		w.publish(ctx, &p)
+	} else {
+		// The shards go with their academy. What another one of that name finds there is to be looked up.
+		w.live, w.liveKnown, w.hold = nil, false, nil
 	}
 	if ctx.Err() != nil {
 		return // no longer the leader
@@ -414,18 +406,19 @@ func (w *worker) publish(ctx context.Context, p *pass) {
 		w.live, w.liveKnown = live, true
 	}
 	w.withhold(p)
-	if p.set, p.err = routing.Split(p.out.Table); p.err != nil {
+	set := p.out.Set
+	if p.err = p.out.PackError; p.err != nil {
 		publishes.WithLabelValues("failed").Inc()
 		return
 	}
-	if p.held = w.unreadable(ctx, p.in); p.held != "" {
+	if p.held = w.unreadable(ctx); p.held != "" {
 		p.heldReason = v1alpha1.ReasonHandlerFormat
 		w.at(w.clock.Now().Add(lookEvery))
 		publishes.WithLabelValues("held").Inc()
 		return
 	}
-	purge := w.purge.Load() || p.set.Purge
-	if wait := w.budget.wait(); wait > 0 && !purge && !compile.Urgent(w.live, p.out.Table) && p.set.Manifest.Hash != w.hash {
+	// What is revoked must not lie in an object any longer than it takes.
+	if wait := w.budget.wait(); wait > 0 && !set.Purge && set.Manifest.Hash != w.hash && !compile.Urgent(w.live, p.out.Table) {
 		p.held = "waiting until the API server may be given another table"
 		w.at(w.clock.Now().Add(wait))
 		publishes.WithLabelValues("delayed").Inc()
@@ -434,16 +427,12 @@ func (w *worker) publish(ctx context.Context, p *pass) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.purge.Store(false)
-	written, err := w.world.Publish(ctx, w.key, p.in, p.set, purge)
+	written, err := w.world.Publish(ctx, p.in.Academy, set)
 	w.budget.spend(written.Bytes)
 	publishedBytes.Add(float64(written.Bytes))
 	if err != nil {
-		// Whatever is live now is to be found out. A purge that may be incomplete is asked for again.
+		// Whatever is live now is to be found out.
 		w.liveKnown = false
-		if purge {
-			w.purge.Store(true)
-		}
 		p.err = err
 		publishes.WithLabelValues("failed").Inc()
 		return
@@ -484,9 +473,9 @@ func (w *worker) withhold(p *pass) {
 
 // unreadable says, when a running handler cannot read the format written here, that it cannot. A handler that does not
 // answer, or does not say, is not waited for: it keeps its last table.
-func (w *worker) unreadable(ctx context.Context, in compile.Input) string {
+func (w *worker) unreadable(ctx context.Context) string {
 	if !w.reported || w.cannotRead() > 0 {
-		reports, err := w.world.Handlers(ctx, w.key, in)
+		reports, err := w.world.Handlers(ctx, w.key)
 		if err != nil {
 			return ""
 		}
@@ -520,8 +509,8 @@ func (w *worker) fail(ctx context.Context, err error) {
 	known := w.err != nil
 	w.err = err
 	var refs []compile.Ref
-	if w.output != nil && !known {
-		refs = slices.Collect(maps.Keys(w.output.Results))
+	if !known {
+		refs = slices.Collect(maps.Keys(w.results))
 	}
 	w.mu.Unlock()
 	w.world.Changed(ctx, w.key, refs)
@@ -530,48 +519,41 @@ func (w *worker) fail(ctx context.Context, err error) {
 // record takes over a pass and tells the resources whose status it changes.
 func (w *worker) record(ctx context.Context, p pass) {
 	w.mu.Lock()
-	before, hadError, wasHeld := w.output, w.err != nil, w.heldReason
-	w.input, w.output, w.err = p.in, p.out, p.err
-	w.held, w.heldReason, w.removal = p.held, p.heldReason, p.removal
-	if p.removal != nil {
-		w.removalUntil = w.hold.until
-	}
+	before, hadError, wasHeld := w.results, w.err != nil, w.heldReason
+	w.results, w.err = p.out.Results, p.err
+	w.held, w.heldReason = p.held, p.heldReason
+	w.summarize(&p)
 	if p.out.Table == nil {
 		w.hash = ""
 		forgetMetrics(w.key)
 	}
-	if p.set != nil {
-		w.fullest = fullest(p.set)
-	}
 	if p.published {
-		if w.number == 0 || w.published[p.set.Manifest.Hash] != w.number {
+		hash := p.out.Set.Manifest.Hash
+		if w.number == 0 || w.published[hash] != w.number {
 			w.number++
-			w.published[p.set.Manifest.Hash] = w.number
+			w.published[hash] = w.number
 			w.forgetOldHashes()
 		}
-		if w.hash != p.set.Manifest.Hash {
-			w.hash, w.publishedAt, w.nudges, w.told = p.set.Manifest.Hash, w.clock.Now(), 0, ""
+		if w.hash != hash {
+			w.hash, w.publishedAt, w.nudges, w.told = hash, w.clock.Now(), 0, ""
 		}
 	}
+	sameForAll := before != nil && hadError == (p.err != nil) && wasHeld == p.heldReason
 	var changed []compile.Ref
 	for ref, result := range p.out.Results {
-		s := w.served[ref]
-		if s.generation != result.Generation || !result.Served {
-			s = served{generation: result.Generation}
-		}
-		if result.Served && p.published && s.since == 0 {
-			s.since = w.number
-		}
+		was := before[ref]
+		s := w.follow(ref, &was, &result, p.published)
+		onItsWay := w.onItsWay(&result, s)
+		tell := s.pending() && !onItsWay && !s.pendingTold
+		s.pendingTold = s.pendingTold || tell
 		w.served[ref] = s
-		if before != nil && hadError == (p.err != nil) && wasHeld == p.heldReason && reflect.DeepEqual(before.Results[ref], result) {
-			continue
+		if s.pending() && onItsWay {
+			w.at(s.pendingSince.Add(patienceForSecrets))
 		}
-		// What is accepted and on its way is told when it has arrived, or waits for longer than usual.
-		onItsWay := p.published && s.since > w.confirmed || p.held != "" && p.heldReason == ""
-		if onItsWay && result.Accepted == metav1.ConditionTrue && result.Served {
-			continue
+		// What is on its way is told when it has arrived, or waits for longer than usual.
+		if tell || !onItsWay && !(sameForAll && was.Equal(&result)) {
+			changed = append(changed, ref)
 		}
-		changed = append(changed, ref)
 	}
 	for ref := range w.served {
 		if _, still := p.out.Results[ref]; !still {
@@ -584,6 +566,67 @@ func (w *worker) record(ctx context.Context, p pass) {
 	}
 	w.mu.Unlock()
 	w.world.Changed(ctx, w.key, changed)
+}
+
+// summarize describes the table of a pass; w.mu is held.
+func (w *worker) summarize(p *pass) {
+	w.hasTable = p.out.Table != nil
+	fullestBefore := w.summary.FullestPercent
+	w.summary = Summary{
+		FullestPercent: fullestBefore, LeftOut: p.out.LeftOut, Removal: p.removal, HeldReason: p.heldReason, Held: p.held,
+	}
+	if t := p.out.Table; t != nil {
+		w.summary.Activities, w.summary.Platforms, w.summary.Tools = len(t.Activities), len(t.Platforms), len(t.Tools)
+	}
+	if p.out.Set != nil {
+		w.summary.FullestPercent = fullest(p.out.Set)
+	}
+	if p.removal != nil {
+		// Its resources are with those who withhold it; a status needs the numbers.
+		removal := *p.removal
+		removal.Kept = nil
+		w.summary.Removal, w.summary.RemovalUntil = &removal, w.hold.until
+	}
+}
+
+// follow returns since when a resource is in the table, after a pass in which its result went from was to is; w.mu is
+// held.
+func (w *worker) follow(ref compile.Ref, was, is *compile.Result, published bool) served {
+	s := w.served[ref]
+	// What was not accepted was in the table without the part that it lacked.
+	completed := was.Accepted != metav1.ConditionTrue && is.Accepted == metav1.ConditionTrue
+	if s.generation != is.Generation {
+		s = served{generation: is.Generation}
+	}
+	if !is.Served || completed {
+		s.since = 0
+	}
+	if is.Served && published && s.since == 0 {
+		s.since = w.number
+	}
+	switch {
+	case is.Accepted != metav1.ConditionUnknown:
+		s.pendingSince, s.pendingTold = time.Time{}, false
+	case s.pendingSince.IsZero():
+		s.pendingSince = w.clock.Now()
+	}
+	return s
+}
+
+// pending tells whether it waits for a Secret that the operator makes.
+func (s *served) pending() bool { return !s.pendingSince.IsZero() }
+
+// onItsWay tells whether status is better written a little later; w.mu is held.
+func (w *worker) onItsWay(r *compile.Result, s served) bool {
+	switch {
+	case s.pending():
+		return w.clock.Since(s.pendingSince) < patienceForSecrets
+	case r.Accepted != metav1.ConditionTrue || !r.Served || w.err != nil:
+		return false
+	case s.since == 0:
+		return w.held != "" && w.heldReason == "" // until the API server may be given another table
+	}
+	return s.since > w.confirmed && w.clock.Since(w.publishedAt) < patience
 }
 
 // fullest tells how full the fullest shard is, in percent.
@@ -611,12 +654,12 @@ func (w *worker) forgetOldHashes() {
 func (w *worker) ask(ctx context.Context) {
 	w.askAt = time.Time{}
 	w.mu.Lock()
-	in, hash, number, before := w.input, w.hash, w.number, w.confirmed
+	hash, number, before := w.hash, w.number, w.confirmed
 	w.mu.Unlock()
 	if hash == "" {
 		return
 	}
-	reports, err := w.world.Handlers(ctx, w.key, in)
+	reports, err := w.world.Handlers(ctx, w.key)
 	if ctx.Err() != nil {
 		return
 	}
@@ -665,6 +708,9 @@ func (w *worker) ask(ctx context.Context) {
 	}
 	var changed []compile.Ref
 	for ref, s := range w.served {
+		if s.pending() && !s.pendingTold {
+			continue
+		}
 		if s.since > before && s.since <= oldest || tell && s.since > oldest {
 			changed = append(changed, ref)
 		}
@@ -713,16 +759,17 @@ func (w *worker) nudge(ctx context.Context, reports []HandlerReport, hash string
 func (w *worker) outcome(ref compile.Ref) (Outcome, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.output == nil {
+	if w.results == nil {
 		return Outcome{PublishError: w.err}, w.err != nil
 	}
-	result, ok := w.output.Results[ref]
+	result, ok := w.results[ref]
 	if !ok {
 		return Outcome{}, false
 	}
 	s := w.served[ref]
 	o := Outcome{Result: result, PublishError: w.err, Waiting: w.waiting}
 	o.Programmed = s.since > 0 && s.since <= w.confirmed
+	o.OnItsWay = w.onItsWay(&result, s)
 	o.Confirmed = w.err == nil && w.held == "" && w.waiting == "" && w.hash != "" && w.number > 0 && w.confirmed == w.number
 	switch {
 	case s.since == 0 && w.held != "":

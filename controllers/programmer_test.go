@@ -54,7 +54,6 @@ type publication struct {
 	at    time.Duration
 	hash  string
 	table *routing.Table
-	purge bool
 }
 
 // fakeHandler serves what it is given.
@@ -97,7 +96,7 @@ func (w *fakeWorld) Live(context.Context, controllers.AcademyKey) (*routing.Tabl
 	return w.live, nil
 }
 
-func (w *fakeWorld) Publish(_ context.Context, _ controllers.AcademyKey, _ compile.Input, set *routing.Set, purge bool) (publish.Written, error) {
+func (w *fakeWorld) Publish(_ context.Context, _ *v1alpha1.LTIAcademy, set *routing.Set) (publish.Written, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.publishErr != nil {
@@ -111,14 +110,14 @@ func (w *fakeWorld) Publish(_ context.Context, _ controllers.AcademyKey, _ compi
 	if err != nil {
 		return publish.Written{}, err
 	}
-	if n := len(w.published); n > 0 && w.published[n-1].hash == set.Manifest.Hash && !purge {
+	if n := len(w.published); n > 0 && w.published[n-1].hash == set.Manifest.Hash {
 		return publish.Written{}, nil
 	}
-	w.published = append(w.published, publication{w.age(), set.Manifest.Hash, w.live, purge})
+	w.published = append(w.published, publication{w.age(), set.Manifest.Hash, w.live})
 	return publish.Written{Objects: 2, Bytes: w.cost}, nil
 }
 
-func (w *fakeWorld) Handlers(context.Context, controllers.AcademyKey, compile.Input) ([]controllers.HandlerReport, error) {
+func (w *fakeWorld) Handlers(context.Context, controllers.AcademyKey) ([]controllers.HandlerReport, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
@@ -762,24 +761,69 @@ func metricValues(t *testing.T) map[string]float64 {
 	return out
 }
 
-func TestAPurgeIsPublishedAtOnceAndUntilItSucceeds(t *testing.T) {
+// A pending Secret is on its way for a while. Then status says so, once.
+func TestAMissingSecretIsToldWhenItLasts(t *testing.T) {
 	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
-		w.cost = 100 << 20
+		w.add("a", "b")
+		var secret *corev1.Secret
+		w.change(func() {
+			name, _ := w.activities[1].LTI12SecretName()
+			secret = w.secrets[name]
+			delete(w.secrets, name)
+		})
+		p.Trigger(academyKey)
+		w.after(100 * time.Millisecond)
+		w.serve(0)
+		w.after(time.Second)
+		o, _ := p.Outcome(academyKey, activityRef("b"))
+		if !o.OnItsWay || o.Accepted != metav1.ConditionUnknown || o.Awaits != secret.Name || w.told[activityRef("b")] != 0 {
+			t.Errorf("after a second: %+v, told %d times", o, w.told[activityRef("b")])
+		}
+		w.after(6 * time.Second)
+		if o, _ := p.Outcome(academyKey, activityRef("b")); o.OnItsWay || w.told[activityRef("b")] != 1 {
+			t.Errorf("after seven seconds: %+v, told %d times", o, w.told[activityRef("b")])
+		}
+		w.after(time.Hour)
+		if n := w.told[activityRef("b")]; n != 1 {
+			t.Errorf("told %d times in an hour", n)
+		}
+		// It is there now. That is told when the handlers serve what it opens, and not when it is known.
+		w.change(func() { w.secrets[secret.Name] = secret })
+		p.Trigger(academyKey)
+		w.after(500 * time.Millisecond)
+		if o, _ := p.Outcome(academyKey, activityRef("b")); !o.OnItsWay || o.Programmed || w.told[activityRef("b")] != 1 {
+			t.Errorf("published: %+v, told %d times", o, w.told[activityRef("b")])
+		}
+		w.serve(0)
+		w.after(time.Second)
+		if o, _ := p.Outcome(academyKey, activityRef("b")); o.OnItsWay || !o.Programmed || w.told[activityRef("b")] != 2 {
+			t.Errorf("served: %+v, told %d times", o, w.told[activityRef("b")])
+		}
+		if n := w.told[activityRef("a")]; n != 1 {
+			t.Errorf("its neighbour was told %d times", n)
+		}
+	})
+}
+
+// The shards go with their academy: a new one of that name has removed nothing.
+func TestAnAcademyThatReturnsHoldsNothingBack(t *testing.T) {
+	programmed(t, 1, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
+		w.add(names(20)...)
+		p.Trigger(academyKey)
+		w.after(time.Second)
+		academy := w.academy
+		w.change(func() { w.academy, w.activities, w.live = nil, nil, nil })
+		p.Trigger(academyKey)
+		w.after(time.Second)
+		if _, ok := p.Summary(academyKey); ok {
+			t.Error("there is a summary of no table")
+		}
+		w.change(func() { w.academy = academy })
 		w.add("a")
 		p.Trigger(academyKey)
 		w.after(time.Second)
-		w.change(func() { w.publishErr = errors.New("conflict") })
-		p.Purge(academyKey)
-		w.after(time.Second)
-		w.change(func() { w.publishErr = nil })
-		w.after(5 * time.Second)
-		if n := len(w.published); n != 2 || !w.published[1].purge {
-			t.Fatalf("%+v", w.published)
-		}
-		p.Trigger(academyKey)
-		w.after(time.Minute)
-		if len(w.published) != 2 {
-			t.Error("it is purged again")
+		if s, _ := p.Summary(academyKey); s.Removal != nil || len(w.live.Activities) != 1 {
+			t.Errorf("%d activities are live, %+v", len(w.live.Activities), s)
 		}
 	})
 }

@@ -6,6 +6,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -59,7 +60,9 @@ type kindReconciler[T interface {
 func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	obj := r.newObject()
 	if err := r.Get(ctx, req.NamespacedName, obj); err != nil {
-		r.events.gone(r.kind, req.Namespace, req.Name)
+		if apierrors.IsNotFound(err) {
+			r.events.gone(r.kind, req.Namespace, req.Name)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !obj.GetDeletionTimestamp().IsZero() {
@@ -80,35 +83,44 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 			found.problem = problem
 		}
 	}
-	if r.prepare != nil {
-		if err := r.prepare(ctx, obj); err != nil {
-			return ctrl.Result{}, err
-		}
-	}
 	key := AcademyKey{Namespace: obj.GetNamespace(), Name: r.academy(obj)}
 	outcome, known := r.programmer.Outcome(key, compile.Ref{Kind: r.kind, Name: obj.GetName()})
 	again, err := r.rotateAll(ctx, obj, secrets, &outcome)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if known && outcome.Generation == obj.GetGeneration() {
+	result := ctrl.Result{RequeueAfter: again}
+	if r.prepare != nil {
+		if err = r.prepare(ctx, obj); err != nil {
+			result = ctrl.Result{} // it is tried again soon; what is known is told nevertheless
+		}
+	}
+	current := known && outcome.Generation == obj.GetGeneration()
+	if found.problem == nil && (!current || outcome.OnItsWay || awaitsOneOf(&outcome, secrets)) {
+		// The Programmer has not seen this generation, or not all of it, or has news soon; its event comes when it has.
+		// Status keeps describing the generation it names.
+		return result, err
+	}
+	if current {
 		found.outcome = &outcome
 		r.report(obj, &outcome)
-	} else if found.problem == nil {
-		// The Programmer has not seen this generation; its event comes when it has. Status keeps describing the
-		// generation it names.
-		return ctrl.Result{RequeueAfter: again}, nil
 	}
 	if r.warnings != nil {
 		found.warnings = r.warnings(obj)
 	}
 	was := slices.Clone(obj.GetConditions())
 	setConditions(obj, found)
-	if err := r.writeStatus(ctx, obj, before); err != nil {
-		return ctrl.Result{}, err
+	if failed := r.writeStatus(ctx, obj, before); failed != nil {
+		return ctrl.Result{}, errors.Join(err, failed)
 	}
 	r.events.transitions(r.kind, obj, was, obj.GetConditions())
-	return ctrl.Result{RequeueAfter: again}, nil
+	return result, err
+}
+
+// awaitsOneOf tells whether an outcome waits for a Secret that exists by now: its arrival wakes the Programmer, which
+// finds out something better.
+func awaitsOneOf(o *Outcome, made []generatedSecret) bool {
+	return o.Accepted == metav1.ConditionUnknown && slices.ContainsFunc(made, func(g generatedSecret) bool { return g.name.Name == o.Awaits })
 }
 
 // writeStatus patches status, and only when it changed.

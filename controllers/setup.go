@@ -29,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
-	"github.com/lti-operator/lti-operator/internal/publish"
 )
 
 // Options are what the controllers need from outside.
@@ -47,19 +46,25 @@ type Options struct {
 	ObserveEvery time.Duration
 }
 
-// CacheOptions restrict what the operator's cache holds: of Secrets only those that carry the consent label, of pods
-// only launch handlers. This is memory and safety in one.
+// CacheOptions restrict what the operator's cache holds: of Secrets only those that carry the consent label, of pods and
+// the rest of the workload only launch handlers, and of each object what is used. This is memory and safety in one.
 func CacheOptions() cache.Options {
 	exists, err := labels.NewRequirement(v1alpha1.LabelAcademy, selection.Exists, nil)
 	if err != nil {
 		panic(err) // a constant
 	}
-	return cache.Options{
+	ofHandlers := cache.ByObject{Label: labels.NewSelector().Add(*exists)}
+	options := cache.Options{
+		DefaultTransform: trim,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Secret{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelUse: v1alpha1.LabelUseValue})},
-			&corev1.Pod{}:    {Label: labels.NewSelector().Add(*exists)},
+			&corev1.Pod{}:    ofHandlers,
 		},
 	}
+	for _, object := range workloadKinds() {
+		options.ByObject[object] = ofHandlers
+	}
+	return options
 }
 
 // Setup adds every controller to the manager.
@@ -70,7 +75,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	world := &cluster{
 		cached:    mgr.GetClient(),
 		live:      mgr.GetAPIReader(),
-		publisher: publish.Publisher{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+		writer:    mgr.GetClient(),
 		handlers:  o.Handlers,
 		informers: mgr.GetCache(),
 		events:    map[string]chan event.GenericEvent{},
@@ -92,11 +97,13 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		events:     &announcer{recorder: mgr.GetEventRecorder("lti-operator")},
 	}
 	var applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error
+	var workloads []client.Object
 	if o.Workload != nil {
 		applyWorkload = o.Workload.Apply
+		workloads = workloadKinds()
 	}
 	return errors.Join(
-		setupKind(mgr, o, world, v1alpha1.KindAcademy, &v1alpha1.LTIAcademy{}, newAcademyReconciler(s, applyWorkload)),
+		setupKind(mgr, o, world, v1alpha1.KindAcademy, &v1alpha1.LTIAcademy{}, newAcademyReconciler(s, applyWorkload), workloads...),
 		setupKind(mgr, o, world, v1alpha1.KindPlatform, &v1alpha1.LTIPlatform{}, newPlatformReconciler(s, observer)),
 		setupKind(mgr, o, world, v1alpha1.KindTool, &v1alpha1.LTITool{}, newToolReconciler(s)),
 		setupKind(mgr, o, world, v1alpha1.KindActivity, &v1alpha1.LTIActivity{}, newActivityReconciler(s)),
@@ -131,22 +138,24 @@ func requests(o client.Object) map[string]string {
 	return out
 }
 
-// setupKind adds the controller of one kind. It runs on changes of the object, of its generated Secret, and when the
-// Programmer has news.
-func setupKind(mgr ctrl.Manager, o Options, world *cluster, kind string, object client.Object, r reconcile.Reconciler) error {
+// setupKind adds the controller of one kind. It runs on changes of the object, of its generated Secret, of the workload
+// that is applied for it, and when the Programmer has news.
+func setupKind(mgr ctrl.Manager, o Options, world *cluster, kind string, object client.Object, r reconcile.Reconciler, workloads ...client.Object) error {
 	news := make(chan event.GenericEvent)
 	world.events[kind] = news
 	concurrency := o.Concurrency
 	if concurrency == 0 {
 		concurrency = 4
 	}
-	err := ctrl.NewControllerManagedBy(mgr).
+	c := ctrl.NewControllerManagedBy(mgr).
 		For(object, builder.WithPredicates(relevant())).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(ownerOf(kind))).
 		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
-		Complete(r)
-	if err != nil {
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+	for _, part := range workloads {
+		c = c.Watches(part, handler.EnqueueRequestsFromMapFunc(academyOfWorkload), builder.OnlyMetadata, builder.WithPredicates(drifted()))
+	}
+	if err := c.Complete(r); err != nil {
 		return fmt.Errorf("set up controller of %s: %w", kind, err)
 	}
 	return nil

@@ -4,12 +4,26 @@ package controllers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
+	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/workload"
@@ -28,12 +42,65 @@ type Workload struct {
 	// OperatorNamespace and OperatorPodLabels say who may reach the control port.
 	OperatorNamespace string
 	OperatorPodLabels map[string]string
+
+	mu sync.Mutex
+	// applied is what was applied last, by object. It is lost with the process, which costs one apply of each.
+	applied map[workloadObject]applied
+}
+
+// workloadObject names one object of a workload.
+type workloadObject struct {
+	apiVersion, kind string
+	types.NamespacedName
+}
+
+// applied says what an apply made of an object.
+type applied struct {
+	// intent is the hash of what was applied, version the resourceVersion of what came of it.
+	intent  [sha256.Size]byte
+	version string
+}
+
+// workloadKinds are the kinds of objects that a workload has.
+func workloadKinds() []client.Object {
+	return []client.Object{
+		&appsv1.Deployment{}, &corev1.Service{}, &corev1.ServiceAccount{}, &corev1.PersistentVolumeClaim{},
+		&networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+	}
+}
+
+// academyOfWorkload maps an object of a workload to its academy. The label says more than the owner reference: the volume
+// with people and launches has none.
+func academyOfWorkload(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[v1alpha1.LabelAcademy]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// drifted lets through what somebody may have done to an object of a workload: its deletion, another spec, other labels,
+// another owner. What becomes of it in status is not looked at. An object that loses its label counts as deleted.
+func drifted() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			if e.ObjectOld == nil || e.ObjectNew == nil {
+				return false
+			}
+			before, now := e.ObjectOld, e.ObjectNew
+			// Kinds without a generation hardly have a status: any change may be one of spec.
+			return before.GetGeneration() != now.GetGeneration() ||
+				now.GetGeneration() == 0 && before.GetResourceVersion() != now.GetResourceVersion() ||
+				!maps.Equal(before.GetLabels(), now.GetLabels()) || !reflect.DeepEqual(before.GetOwnerReferences(), now.GetOwnerReferences())
+		},
+	}
 }
 
 // fieldOwner is the field manager of everything that is applied for an academy.
 const fieldOwner = client.FieldOwner("lti-operator/ltiacademy")
 
-// Apply makes the Deployment of an academy and what belongs to it.
+// Apply makes the Deployment of an academy and what belongs to it, and mends what somebody has changed. Nothing is sent
+// for an object that is as the last apply has left it.
 func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) error {
 	objects := workload.Build(workload.Params{
 		Academy: academy, Image: w.Image, OperatorNamespace: w.OperatorNamespace, OperatorPodLabels: w.OperatorPodLabels,
@@ -45,14 +112,82 @@ func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) erro
 	if objects.PodDisruptionBudget != nil {
 		wanted = append(wanted, objects.PodDisruptionBudget)
 	} else {
-		budget := &policyv1.PodDisruptionBudget{}
-		budget.Namespace, budget.Name = academy.Namespace, workload.HandlerName(academy.Name)
-		errs = append(errs, client.IgnoreNotFound(w.Client.Delete(ctx, budget)))
+		errs = append(errs, w.deleteBudget(ctx, academy))
 	}
 	for _, object := range wanted {
-		if err := w.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
+		if err := w.apply(ctx, object); err != nil {
 			errs = append(errs, fmt.Errorf("apply %T: %w", object, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (w *Workload) apply(ctx context.Context, object runtime.ApplyConfiguration) error {
+	name, text, _, err := identify(object)
+	if err != nil {
+		return err
+	}
+	intent := sha256.Sum256(text)
+	present, err := w.present(ctx, name)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	last, known := w.applied[name]
+	w.mu.Unlock()
+	if known && last.intent == intent && last.version == present {
+		return nil
+	}
+	if err := w.Client.Apply(ctx, object, fieldOwner, client.ForceOwnership); err != nil {
+		return err
+	}
+	// The answer was read into the object.
+	_, _, version, err := identify(object)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.applied == nil {
+		w.applied = map[workloadObject]applied{}
+	}
+	w.applied[name] = applied{intent: intent, version: version}
+	return nil
+}
+
+// identify returns the name of an object, its JSON, and its resourceVersion if it has one.
+func identify(object runtime.ApplyConfiguration) (name workloadObject, text []byte, version string, err error) {
+	if text, err = json.Marshal(object); err != nil {
+		return name, nil, "", fmt.Errorf("encode: %w", err)
+	}
+	var meta metav1.PartialObjectMetadata
+	if err := json.Unmarshal(text, &meta); err != nil {
+		return name, nil, "", fmt.Errorf("read metadata: %w", err)
+	}
+	name = workloadObject{meta.APIVersion, meta.Kind, types.NamespacedName{Namespace: meta.Namespace, Name: meta.Name}}
+	return name, text, meta.ResourceVersion, nil
+}
+
+// present returns the resourceVersion of an object, as the cache knows it; empty for none.
+func (w *Workload) present(ctx context.Context, name workloadObject) (version string, err error) {
+	meta := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: name.apiVersion, Kind: name.kind}}
+	err = w.Client.Get(ctx, name.NamespacedName, meta)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("look for %s %s: %w", name.kind, name.Name, err)
+	}
+	return meta.ResourceVersion, nil
+}
+
+// deleteBudget deletes the PodDisruptionBudget from when there were more replicas.
+func (w *Workload) deleteBudget(ctx context.Context, academy *v1alpha1.LTIAcademy) error {
+	budget := &policyv1.PodDisruptionBudget{}
+	budget.Namespace, budget.Name = academy.Namespace, workload.HandlerName(academy.Name)
+	present, err := w.present(ctx, workloadObject{policyv1.SchemeGroupVersion.String(), "PodDisruptionBudget", client.ObjectKeyFromObject(budget)})
+	if err != nil || present == "" {
+		return err
+	}
+	if err := w.Client.Delete(ctx, budget); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete PodDisruptionBudget: %w", err)
+	}
+	return nil
 }

@@ -51,10 +51,13 @@ type Handlers interface {
 type cluster struct {
 	cached    client.Client
 	live      client.Reader
-	publisher publish.Publisher
+	writer    client.Writer
 	handlers  Handlers
 	informers cache.Informers
 	events    map[string]chan event.GenericEvent // by kind
+
+	mu     sync.Mutex
+	shards map[AcademyKey]*shards
 }
 
 var _ World = (*cluster)(nil)
@@ -72,16 +75,20 @@ func (c *cluster) Synced(ctx context.Context) error {
 }
 
 func (c *cluster) syncedOnce(ctx context.Context) error {
-	for _, kind := range []client.Object{
-		&v1alpha1.LTIAcademy{}, &v1alpha1.LTIPlatform{}, &v1alpha1.LTITool{}, &v1alpha1.LTIActivity{}, &corev1.Secret{},
+	counted := map[string]cache.Informer{}
+	for kind, object := range map[string]client.Object{
+		v1alpha1.KindAcademy: &v1alpha1.LTIAcademy{}, v1alpha1.KindPlatform: &v1alpha1.LTIPlatform{}, v1alpha1.KindTool: &v1alpha1.LTITool{},
+		v1alpha1.KindActivity: &v1alpha1.LTIActivity{}, "": &corev1.Secret{},
 	} {
-		if _, err := c.informers.GetInformer(ctx, kind); err != nil {
-			return fmt.Errorf("list every %T: %w", kind, err)
+		informer, err := c.informers.GetInformer(ctx, object)
+		if err != nil {
+			return fmt.Errorf("list every %T: %w", object, err)
+		}
+		if kind != "" {
+			counted[kind] = informer
 		}
 	}
-	var reader client.Reader = c.cached
-	resources.reader.Store(&reader)
-	return nil
+	return resources.watch(counted)
 }
 
 // Read implements World. Lists come from the cache without copies: the compiler only reads.
@@ -110,6 +117,9 @@ func (c *cluster) Read(ctx context.Context, key AcademyKey) (compile.Input, erro
 		} else {
 			in.OtherAcademies = append(in.OtherAcademies, a)
 		}
+	}
+	if in.Academy == nil {
+		c.forgetShards(key)
 	}
 	for i := range platforms.Items {
 		if p := &platforms.Items[i]; v1alpha1.AcademyName(p.Spec.AcademyRef) == key.Name {
@@ -152,13 +162,34 @@ func (c *cluster) findUnshared(ctx context.Context, in *compile.Input) error {
 
 // Live implements World.
 func (c *cluster) Live(ctx context.Context, key AcademyKey) (*routing.Table, error) {
-	return c.publisher.Live(ctx, publish.Target{Namespace: key.Namespace, Academy: key.Name})
+	return c.shardsOf(key).publisher(key).Live(ctx, publish.Target{Namespace: key.Namespace, Academy: key.Name})
+}
+
+// shardsOf returns what reads and writes the shards of an academy.
+func (c *cluster) shardsOf(key AcademyKey) *shards {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shards == nil {
+		c.shards = map[AcademyKey]*shards{}
+	}
+	if c.shards[key] == nil {
+		c.shards[key] = newShards(c.live, c.writer)
+	}
+	return c.shards[key]
+}
+
+// forgetShards drops what is known of the shards of an academy that is gone.
+func (c *cluster) forgetShards(key AcademyKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.shards, key)
 }
 
 // Publish implements World.
-func (c *cluster) Publish(ctx context.Context, key AcademyKey, in compile.Input, set *routing.Set, purge bool) (publish.Written, error) {
-	target := publish.Target{Namespace: key.Namespace, Academy: key.Name, Owner: ownerReference(in.Academy), PurgePrevious: purge}
-	written, err := c.publisher.Publish(ctx, target, set)
+func (c *cluster) Publish(ctx context.Context, academy *v1alpha1.LTIAcademy, set *routing.Set) (publish.Written, error) {
+	key := client.ObjectKeyFromObject(academy)
+	target := publish.Target{Namespace: key.Namespace, Academy: key.Name, Owner: ownerReference(academy)}
+	written, err := c.shardsOf(key).publisher(key).Publish(ctx, target, set)
 	if err == nil && written.Objects > 0 {
 		logf.FromContext(ctx).Info("published a routing table", "hash", set.Manifest.Hash[:12], "objects", written.Objects, "bytes", written.Bytes)
 	}
@@ -175,8 +206,8 @@ func ownerReference(a *v1alpha1.LTIAcademy) metav1.OwnerReference {
 }
 
 // Handlers implements World. All are asked at once: one that does not answer does not delay the others.
-func (c *cluster) Handlers(ctx context.Context, key AcademyKey, in compile.Input) ([]HandlerReport, error) {
-	academyKeys, err := parseAcademyKeys(in.Secrets[compile.AcademySecretName(key.Name)])
+func (c *cluster) Handlers(ctx context.Context, key AcademyKey) ([]HandlerReport, error) {
+	academyKeys, err := c.academyKeys(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -205,9 +236,15 @@ func (c *cluster) Nudge(ctx context.Context, endpoint HandlerEndpoint, hash stri
 	return c.handlers.Nudge(ctx, endpoint, hash, attempt)
 }
 
-func parseAcademyKeys(secret *corev1.Secret) (*keys.Academy, error) {
-	if secret == nil {
+// academyKeys are what the operator shows the handlers of an academy, and knows them by.
+func (c *cluster) academyKeys(ctx context.Context, key AcademyKey) (*keys.Academy, error) {
+	secret := &corev1.Secret{}
+	err := c.cached.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: compile.AcademySecretName(key.Name)}, secret)
+	if apierrors.IsNotFound(err) {
 		return nil, errors.New("the keys of the academy are missing")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of the academy: %w", err)
 	}
 	academyKeys, err := keys.ParseAcademy(secret.Data)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -75,6 +76,7 @@ func main() {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(f.LogLevel)) // kong has checked it
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+	collectEarly(os.LookupEnv)
 	if err := run(&f); err != nil {
 		ctrl.Log.Error(err, "the operator stops")
 		os.Exit(1)
@@ -96,6 +98,9 @@ func run(f *flags) error {
 		return fmt.Errorf("find the API server: %w", err)
 	}
 	restConfig.QPS, restConfig.Burst = f.QPS, f.Burst
+	// Shards are compressed already, and everything else is small, or a watch: packing it once more is time lost at both
+	// ends of a publish.
+	restConfig.DisableCompression = true
 
 	cacheOptions := controllers.CacheOptions()
 	if !f.AllNamespaces {
@@ -137,6 +142,7 @@ func run(f *flags) error {
 	}
 	if err := errors.Join(
 		mgr.Add(definitions),
+		mgr.Add(&resting{clock: clock.RealClock{}, allocated: allocatedBytes, release: debug.FreeOSMemory}),
 		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("definitions", definitions.Ready),
 	); err != nil {
 		return fmt.Errorf("set up: %w", err)

@@ -94,7 +94,7 @@ func (c *compiler) academyKeys(r *Result) (*routing.AcademyKeys, verdict) {
 	name := AcademySecretName(c.in.AcademyName)
 	secret := c.in.Secrets[name]
 	if secret == nil {
-		return nil, pending(fmt.Sprintf("the keys of the academy (Secret %s) are being made", name))
+		return nil, pending(name, fmt.Sprintf("the keys of the academy (Secret %s) are being made", name))
 	}
 	ring, err := keys.AcademyKeys.Decode(secret.Data, secret.CreationTimestamp.Time)
 	if err != nil {
@@ -196,7 +196,7 @@ func (c *compiler) academyVerdict() verdict {
 	if c.out.Table == nil {
 		r := c.out.Results[Ref{v1alpha1.KindAcademy, c.in.Academy.Name}]
 		if r.Reason == v1alpha1.ReasonPending {
-			return pending(r.Message)
+			return pending(r.Awaits, r.Message)
 		}
 		return refused(v1alpha1.ReasonAcademyNotAccepted, fmt.Sprintf("spec.academyRef: LTIAcademy %s is not accepted: %s", c.in.Academy.Name, r.Reason))
 	}

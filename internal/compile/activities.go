@@ -9,7 +9,10 @@ import (
 
 func (c *compiler) activities() {
 	academy := c.academyVerdict()
-	for _, a := range byAge(c.in.Activities) {
+	if academy.ok() {
+		c.out.Table.Activities = make([]routing.Activity, 0, len(c.in.Activities))
+	}
+	for _, a := range c.in.Activities {
 		r := Result{Generation: a.Generation}
 		entry := routing.Activity{
 			Name:        a.Name,

@@ -3,8 +3,10 @@
 package compile
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +17,7 @@ import (
 
 // fit makes the table one that can be published, whatever is in it: an entry that is absurdly large is refused alone,
 // and where a shard is full the newest are left out. It runs on every compilation, so that a removal, a deactivation or
-// a changed key never waits for somebody to make room.
+// a changed key never waits for somebody to make room. The table does not change after it.
 func (c *compiler) fit() {
 	if c.out.Table == nil {
 		return
@@ -25,13 +27,18 @@ func (c *compiler) fit() {
 	c.refuseOversizedTools()
 	c.refuseOversizedActivities()
 	c.refuseOversizedCredentials()
-	full, err := routing.Overfull(c.out.Table)
-	if err != nil {
-		return // not a matter of size; publishing reports it
+	set, full, err := c.in.Memo.packer.Pack(c.out.Table)
+	if len(full) > 0 {
+		for _, at := range full {
+			c.makeRoom(at)
+		}
+		set, full, err = c.in.Memo.packer.Pack(c.out.Table)
 	}
-	for _, p := range full {
-		c.makeRoom(p)
+	if err == nil && len(full) > 0 {
+		// What is left by now has a bound: the academy itself and its keys.
+		err = fmt.Errorf("%w: %s", routing.ErrShardTooLarge, full[0])
 	}
+	c.out.Set, c.out.PackError = set, err
 }
 
 // keep adds what stays served although its resource is gone. It is the oldest there is: it has been published.
@@ -124,78 +131,89 @@ func (c *compiler) refuseOversizedCredentials() {
 		if size <= routing.MaxCredentialBytes {
 			return false
 		}
-		ref := Ref{v1alpha1.KindActivity, k.Activity}
-		if k.Activity == "" {
-			ref = Ref{v1alpha1.KindPlatform, k.Platform}
-		}
-		c.refuse(ref, true, v1alpha1.ReasonOversized, fmt.Sprintf(
+		c.refuse(ownerOf(k), true, v1alpha1.ReasonOversized, fmt.Sprintf(
 			"the LTI 1.2 credentials have %d bytes, at most %d are possible; put a shorter consumer key and secret into their Secret", size, routing.MaxCredentialBytes))
 		return true
 	})
 }
 
-// makeRoom leaves out of a shard what does not fit: the newest activities first, and if the rest is too much by itself,
-// the newest platforms and tools. Which ones depends on their ages alone.
-func (c *compiler) makeRoom(p routing.Place) {
-	if routing.Fits(c.out.Table, p) {
+// makeRoom leaves out of a shard the newest of what does not fit: whoever adds something never takes away what is older,
+// be it an activity or the registration of a whole system. What is left out of one shard is out of the table, with its
+// keys, and so makes room in others too.
+func (c *compiler) makeRoom(at routing.Place) {
+	if c.in.Memo.packer.Fits(c.out.Table, at) {
 		return
 	}
-	table := c.out.Table
-	var names []string
-	if p.Keys {
-		for _, k := range table.Credentials {
-			if k.Activity != "" && routing.ShardOf("activity", k.Activity, routing.KeyShards) == p.Number {
-				names = append(names, k.Activity)
-			}
-		}
-	} else {
-		for _, a := range table.Activities {
-			if routing.ShardOf("activity", a.Name, routing.RoutingShards) == p.Number {
-				names = append(names, a.Name)
-			}
-		}
-	}
-	some := func(k int) *routing.Table { return without(table, nil, names[k:]) }
-	if routing.Fits(some(0), p) {
-		c.leaveOut(nil, names[longestThatFits(len(names), func(k int) bool { return routing.Fits(some(k), p) }):])
-		return
-	}
-	// Only somebody who makes thousands of registrations, each as large as it may be, comes here.
-	c.leaveOut(nil, names)
-	table = c.out.Table
-	var refs []Ref
-	for _, platform := range table.Platforms {
-		if p.Keys || routing.ShardOf("platform", platform.Name, routing.RoutingShards) == p.Number {
-			refs = append(refs, Ref{v1alpha1.KindPlatform, platform.Name})
-		}
-	}
-	for _, tool := range table.Tools {
-		if p.Keys || routing.ShardOf("tool", tool.Name, routing.RoutingShards) == p.Number {
-			refs = append(refs, Ref{v1alpha1.KindTool, tool.Name})
-		}
-	}
-	ages := c.ages()
-	slices.SortStableFunc(refs, func(a, b Ref) int {
-		switch {
-		case older(ages[a], ages[b]):
-			return -1
-		case older(ages[b], ages[a]):
-			return 1
-		}
-		return 0
-	})
-	c.leaveOut(refs[longestThatFits(len(refs), func(k int) bool { return routing.Fits(without(table, refs[k:], nil), p) }):], nil)
+	part := routing.Only(c.out.Table, at)
+	members := c.members(part, at.Keys)
+	some := func(k int) bool { return c.in.Memo.packer.Fits(without(part, members[k:]), at) }
+	c.leaveOut(members[longestThatFits(len(members), some):])
 }
 
-func (c *compiler) ages() map[Ref]metav1.Object {
-	ages := map[Ref]metav1.Object{}
+// members are the resources that stand in one shard, the oldest first.
+func (c *compiler) members(part *routing.Table, inKeys bool) []Ref {
+	here := map[Ref]bool{}
+	if inKeys {
+		for _, k := range part.Credentials {
+			here[ownerOf(k)] = true
+		}
+		for _, k := range part.SigningKeys {
+			here[Ref{resourceKind(k.Kind), k.Name}] = true
+		}
+	} else {
+		for _, p := range part.Platforms {
+			here[Ref{v1alpha1.KindPlatform, p.Name}] = true
+		}
+		for _, t := range part.Tools {
+			here[Ref{v1alpha1.KindTool, t.Name}] = true
+		}
+		for _, a := range part.Activities {
+			here[Ref{v1alpha1.KindActivity, a.Name}] = true
+		}
+	}
+	type member struct {
+		metav1.Object
+		ref Ref
+	}
+	var present []member
+	add := func(ref Ref, object metav1.Object) {
+		if here[ref] {
+			delete(here, ref)
+			present = append(present, member{object, ref})
+		}
+	}
 	for _, p := range c.in.Platforms {
-		ages[Ref{v1alpha1.KindPlatform, p.Name}] = p
+		add(Ref{v1alpha1.KindPlatform, p.Name}, p)
 	}
 	for _, t := range c.in.Tools {
-		ages[Ref{v1alpha1.KindTool, t.Name}] = t
+		add(Ref{v1alpha1.KindTool, t.Name}, t)
 	}
-	return ages
+	for _, a := range c.in.Activities {
+		add(Ref{v1alpha1.KindActivity, a.Name}, a)
+	}
+	slices.SortStableFunc(present, compareAge[member])
+	// What is kept although its resource is gone has been published: there is nothing older.
+	refs := slices.SortedFunc(maps.Keys(here), func(a, b Ref) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name)) })
+	for _, m := range present {
+		refs = append(refs, m.ref)
+	}
+	return refs
+}
+
+// ownerOf is the resource that has an LTI 1.2 credential.
+func ownerOf(k routing.Credential) Ref {
+	if k.Activity == "" {
+		return Ref{v1alpha1.KindPlatform, k.Platform}
+	}
+	return Ref{v1alpha1.KindActivity, k.Activity}
+}
+
+// resourceKind is the kind of the resource that has a registration.
+func resourceKind(registration string) string {
+	if registration == routing.KindTool {
+		return v1alpha1.KindTool
+	}
+	return v1alpha1.KindPlatform
 }
 
 // longestThatFits returns the length of the longest beginning of n things that fits. What it tries does not depend on n,
@@ -217,34 +235,24 @@ func longestThatFits(n int, fits func(int) bool) int {
 	return low
 }
 
-// without is a copy of the table that lacks some registrations and activities, with what belongs to them.
-func without(t *routing.Table, registrations []Ref, activities []string) *routing.Table {
-	gone := make(map[Ref]bool, len(registrations)+len(activities))
-	for _, ref := range registrations {
+// without is a copy of the table that lacks some resources, with what belongs to them.
+func without(t *routing.Table, resources []Ref) *routing.Table {
+	gone := make(map[Ref]bool, len(resources))
+	for _, ref := range resources {
 		gone[ref] = true
-	}
-	for _, name := range activities {
-		gone[Ref{v1alpha1.KindActivity, name}] = true
 	}
 	out := *t
 	out.Platforms = slices.DeleteFunc(slices.Clone(t.Platforms), func(p routing.Platform) bool { return gone[Ref{v1alpha1.KindPlatform, p.Name}] })
 	out.Tools = slices.DeleteFunc(slices.Clone(t.Tools), func(x routing.Tool) bool { return gone[Ref{v1alpha1.KindTool, x.Name}] })
 	out.Activities = slices.DeleteFunc(slices.Clone(t.Activities), func(a routing.Activity) bool { return gone[Ref{v1alpha1.KindActivity, a.Name}] })
-	out.Credentials = slices.DeleteFunc(slices.Clone(t.Credentials), func(k routing.Credential) bool {
-		return gone[Ref{v1alpha1.KindActivity, k.Activity}] || k.Activity == "" && gone[Ref{v1alpha1.KindPlatform, k.Platform}]
-	})
-	out.SigningKeys = slices.DeleteFunc(slices.Clone(t.SigningKeys), func(k routing.SigningKey) bool {
-		return k.Kind == routing.KindPlatform && gone[Ref{v1alpha1.KindPlatform, k.Name}] || k.Kind == routing.KindTool && gone[Ref{v1alpha1.KindTool, k.Name}]
-	})
+	out.Credentials = slices.DeleteFunc(slices.Clone(t.Credentials), func(k routing.Credential) bool { return gone[ownerOf(k)] })
+	out.SigningKeys = slices.DeleteFunc(slices.Clone(t.SigningKeys), func(k routing.SigningKey) bool { return gone[Ref{resourceKind(k.Kind), k.Name}] })
 	return &out
 }
 
-func (c *compiler) leaveOut(registrations []Ref, activities []string) {
-	c.out.Table = without(c.out.Table, registrations, activities)
-	for _, name := range activities {
-		registrations = append(registrations, Ref{v1alpha1.KindActivity, name})
-	}
-	for _, ref := range registrations {
+func (c *compiler) leaveOut(resources []Ref) {
+	c.out.Table = without(c.out.Table, resources)
+	for _, ref := range resources {
 		c.out.LeftOut++
 		c.refuse(ref, false, v1alpha1.ReasonCapacityExceeded, fmt.Sprintf(
 			"the routing table of LTIAcademy %s is full, and the newest resources are not served; delete what is not used any more, "+

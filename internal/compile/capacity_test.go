@@ -164,6 +164,89 @@ func TestAFullKeyShardLeavesOutItsActivities(t *testing.T) {
 	}
 }
 
+// A signing key is ten times as large as the credentials of an activity. Whoever registers a thousand systems must not
+// take away what older activities are opened with, nor systems whose keys are in other shards.
+func TestAKeyShardFullOfSigningKeysLeavesOutTheNewest(t *testing.T) {
+	const shard = 2
+	r := rand.New(rand.NewPCG(1, 1))
+	c := &compiler{in: Input{Memo: &Memo{}}, out: &Output{Table: &routing.Table{}, Results: map[Ref]Result{}}}
+	table := c.out.Table
+	born := 0
+	meta := func(name string) metav1.ObjectMeta {
+		born++
+		return metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.Unix(int64(born), 0)}
+	}
+	activities := func(prefix string, n int) {
+		for i := 0; n > 0; i++ {
+			name := fmt.Sprint(prefix, i)
+			if routing.PlaceOfActivity(name, true).Number != shard {
+				continue
+			}
+			n--
+			c.in.Activities = append(c.in.Activities, &v1alpha1.LTIActivity{ObjectMeta: meta(name)})
+			c.out.Results[Ref{v1alpha1.KindActivity, name}] = Result{Served: true}
+			table.Activities = append(table.Activities, routing.Activity{Name: name})
+			table.Credentials = append(table.Credentials, routing.Credential{ConsumerKey: name, Activity: name, Secrets: []string{noise(r, 40)}})
+		}
+	}
+	activities("old-", 5)
+	for i := range 1500 {
+		name := fmt.Sprintf("p-%04d", i)
+		kind, ref := routing.KindPlatform, Ref{v1alpha1.KindPlatform, name}
+		if i%3 == 0 {
+			kind, ref = routing.KindTool, Ref{v1alpha1.KindTool, name}
+			c.in.Tools = append(c.in.Tools, &v1alpha1.LTITool{ObjectMeta: meta(name)})
+			table.Tools = append(table.Tools, routing.Tool{Name: name})
+		} else {
+			c.in.Platforms = append(c.in.Platforms, &v1alpha1.LTIPlatform{ObjectMeta: meta(name)})
+			table.Platforms = append(table.Platforms, routing.Platform{Name: name})
+		}
+		c.out.Results[ref] = Result{Served: true}
+		size := 10 // no other shard is full
+		if routing.PlaceOfRegistration(kind, name, true).Number == shard {
+			size = 2000
+		}
+		table.SigningKeys = append(table.SigningKeys, routing.SigningKey{Kind: kind, Name: name, PrivateKeyPEM: noise(r, size)})
+	}
+	activities("new-", 5)
+	c.fit()
+	left := leftOut(t, c.out)
+	if c.out.Set == nil || c.out.PackError != nil || len(left) < 10 || len(left) > 200 {
+		t.Fatalf("%d are left out, error %v", len(left), c.out.PackError)
+	}
+	full := false
+	for i := range 1500 {
+		name := fmt.Sprintf("p-%04d", i)
+		kind := routing.KindPlatform
+		if i%3 == 0 {
+			kind = routing.KindTool
+		}
+		here := routing.PlaceOfRegistration(kind, name, true).Number == shard
+		switch {
+		case left[name] && !here:
+			t.Errorf("%s is left out, whose key is in another shard", name)
+		case here && full && !left[name]:
+			t.Errorf("%s is served, but an older one is not", name)
+		}
+		full = full || left[name]
+	}
+	for name := range left {
+		if strings.HasPrefix(name, "old-") {
+			t.Errorf("%s is left out for younger registrations", name)
+		}
+	}
+	for _, a := range c.in.Activities {
+		if strings.HasPrefix(a.Name, "new-") && !left[a.Name] {
+			t.Errorf("%s is served, but an older registration is not", a.Name)
+		}
+	}
+	for _, k := range c.out.Table.SigningKeys {
+		if left[k.Name] {
+			t.Errorf("the key of %s, which is left out, is in the table", k.Name)
+		}
+	}
+}
+
 func TestOneOversizedResourceIsRefusedAlone(t *testing.T) {
 	big := strings.Repeat("x", routing.MaxEntryBytes)
 	tests := map[string]struct {

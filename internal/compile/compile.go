@@ -5,9 +5,10 @@
 package compile
 
 import (
+	"cmp"
 	"maps"
+	"reflect"
 	"slices"
-	"sort"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,8 @@ type Input struct {
 	Unshared map[string]bool
 	// Kept, if set, stays in the table although its resources are gone.
 	Kept *Kept
+	// Memo, if set, saves work that was done for the last table. It changes no result.
+	Memo *Memo
 }
 
 // Ref names a resource within the namespace of the input.
@@ -49,6 +52,8 @@ type Result struct {
 	Accepted metav1.ConditionStatus
 	Reason   string
 	Message  string
+	// Awaits is the Secret, made by the operator itself, that Accepted is Unknown for; empty otherwise.
+	Awaits string
 	// Deactivated is set when the resource is switched off by its own spec.
 	Deactivated bool
 	// Registered is set for platforms and tools whose other side has filled in its values.
@@ -69,8 +74,12 @@ type Result struct {
 // Output is a routing table and what became of each resource.
 type Output struct {
 	// Table is nil when there is nothing to serve: no academy, or one that is not accepted.
-	Table   *routing.Table
-	Results map[Ref]Result
+	Table *routing.Table
+	// Set is the table as it is published. PackError is why there is none although there is a table; that is never for
+	// the size of what is in it.
+	Set       *routing.Set
+	PackError error
+	Results   map[Ref]Result
 	// LeftOut is the number of resources that the table has no room for.
 	LeftOut int
 }
@@ -78,9 +87,17 @@ type Output struct {
 // Compile builds the table. A resource that is not accepted is left out, or served without the part that is broken; it
 // never takes another one down.
 func Compile(in Input) *Output {
-	c := &compiler{in: in, out: &Output{Results: map[Ref]Result{}}}
+	in.Platforms, in.Tools, in.Activities = byAge(in.Platforms), byAge(in.Tools), byAge(in.Activities)
+	if in.Memo == nil {
+		in.Memo = &Memo{}
+	}
+	in.Memo.begin()
+	c := &compiler{in: in, out: &Output{Results: make(map[Ref]Result, 1+len(in.Platforms)+len(in.Tools)+len(in.Activities))}}
 	c.academy()
 	c.lti12 = c.credentials()
+	if c.out.Table != nil {
+		c.out.Table.Credentials = make([]routing.Credential, 0, len(c.lti12))
+	}
 	c.platforms()
 	c.tools()
 	c.activities()
@@ -89,6 +106,7 @@ func Compile(in Input) *Output {
 }
 
 type compiler struct {
+	// in has its platforms, tools and activities ordered by age: of two that claim the same thing the older one wins.
 	in  Input
 	out *Output
 	// url is the academy's public address; empty while there is none.
@@ -104,14 +122,17 @@ type verdict struct {
 	status  metav1.ConditionStatus
 	reason  string
 	message string
+	// awaits is the Secret that is being made.
+	awaits string
 }
 
 func refused(reason, message string) verdict {
 	return verdict{status: metav1.ConditionFalse, reason: reason, message: message}
 }
 
-func pending(message string) verdict {
-	return verdict{status: metav1.ConditionUnknown, reason: v1alpha1.ReasonPending, message: message}
+// pending waits for a Secret that the operator makes.
+func pending(secret, message string) verdict {
+	return verdict{status: metav1.ConditionUnknown, reason: v1alpha1.ReasonPending, message: message, awaits: secret}
 }
 
 func (v verdict) ok() bool { return v.status == "" }
@@ -120,30 +141,37 @@ func (v verdict) ok() bool { return v.status == "" }
 func (r *Result) apply(verdicts ...verdict) {
 	for _, v := range verdicts {
 		if !v.ok() {
-			r.Accepted, r.Reason, r.Message = v.status, v.reason, v.message
+			r.Accepted, r.Reason, r.Message, r.Awaits = v.status, v.reason, v.message, v.awaits
 			return
 		}
 	}
-	r.Accepted, r.Reason, r.Message = metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the spec is valid and everything it refers to exists"
+	r.Accepted, r.Reason, r.Message, r.Awaits = metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the spec is valid and everything it refers to exists", ""
 }
 
-// byAge orders resources: of two that claim the same thing the older one wins.
+// Equal tells whether there is nothing new in another result. There are thousands, and hardly any differs.
+func (r *Result) Equal(other *Result) bool {
+	return r.Generation == other.Generation && r.Accepted == other.Accepted && r.Reason == other.Reason && r.Message == other.Message &&
+		r.Awaits == other.Awaits && r.Deactivated == other.Deactivated && r.Registered == other.Registered && r.Served == other.Served &&
+		equal(r.LTI12, other.LTI12) && equal(r.LTI13, other.LTI13) && equal(r.PlatformLTI12, other.PlatformLTI12) &&
+		r.NextRotation.Equal(other.NextRotation) && equal(r.ToolDetails, other.ToolDetails) &&
+		reflect.DeepEqual(r.PlatformDetails, other.PlatformDetails) && reflect.DeepEqual(r.Keys, other.Keys)
+}
+
+func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// byAge orders resources, the oldest first.
 func byAge[T metav1.Object](in []T) []T {
-	out := append([]T(nil), in...)
-	sort.SliceStable(out, func(i, j int) bool { return older(out[i], out[j]) })
+	out := slices.Clone(in)
+	slices.SortStableFunc(out, compareAge[T])
 	return out
 }
 
-func older(a, b metav1.Object) bool {
+func compareAge[T metav1.Object](a, b T) int {
 	at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
-	if !at.Equal(&bt) {
-		return at.Before(&bt)
-	}
-	if a.GetNamespace() != b.GetNamespace() {
-		return a.GetNamespace() < b.GetNamespace()
-	}
-	return a.GetName() < b.GetName()
+	return cmp.Or(at.Compare(bt.Time), cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 }
+
+func older(a, b metav1.Object) bool { return compareAge(a, b) < 0 }
 
 // ReferredSecrets are the names of the Secrets that specs refer to, without the ones that the operator makes.
 func (in *Input) ReferredSecrets() []string {

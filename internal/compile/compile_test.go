@@ -248,7 +248,7 @@ func forEachCase(t *testing.T, test func(t *testing.T, name string, in Input)) {
 
 // readCase makes the input as the operator does: academies from everywhere, the rest by its reference, and Secrets by
 // their label.
-func readCase(t *testing.T, name string) Input {
+func readCase(t testing.TB, name string) Input {
 	t.Helper()
 	in := Input{Namespace: namespace, AcademyName: academyName, Secrets: map[string]*corev1.Secret{}, Unshared: map[string]bool{}}
 	for _, document := range documents(t, name) {
@@ -290,7 +290,7 @@ func readCase(t *testing.T, name string) Input {
 	return in
 }
 
-func documents(t *testing.T, name string) [][]byte {
+func documents(t testing.TB, name string) [][]byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".in.yaml"))
 	if err != nil {
@@ -299,7 +299,7 @@ func documents(t *testing.T, name string) [][]byte {
 	return bytes.Split(b, []byte("\n---\n"))
 }
 
-func decode[T any](t *testing.T, document []byte) *T {
+func decode[T any](t testing.TB, document []byte) *T {
 	t.Helper()
 	into := new(T)
 	if err := yaml.UnmarshalStrict(document, into); err != nil {
@@ -309,7 +309,7 @@ func decode[T any](t *testing.T, document []byte) *T {
 }
 
 // stored is a Secret as the API server keeps it. A value "@file" stands for the content of that file.
-func stored(t *testing.T, document []byte) *corev1.Secret {
+func stored(t testing.TB, document []byte) *corev1.Secret {
 	t.Helper()
 	secret := decode[corev1.Secret](t, document)
 	if secret.Data == nil {

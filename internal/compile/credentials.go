@@ -3,11 +3,11 @@
 package compile
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/routing"
@@ -21,7 +21,6 @@ type credential struct {
 
 // holder is a resource with LTI 1.2 credentials.
 type holder struct {
-	metav1.Object
 	ref        Ref
 	field      string
 	secretName string
@@ -33,23 +32,30 @@ type holder struct {
 // credentials resolves the LTI 1.2 credentials of platforms and activities together: a consumer key is all that a
 // launch says about who sent it, so it is unique among all of them, and of two equal ones the older resource's counts.
 func (c *compiler) credentials() map[Ref]credential {
-	var holders []holder
-	platforms := map[string]*v1alpha1.LTIPlatform{}
+	platforms := make(map[string]*v1alpha1.LTIPlatform, len(c.in.Platforms))
 	for _, p := range c.in.Platforms {
 		platforms[p.Name] = p
-		if p.Spec.LTI12 != nil {
-			holders = append(holders, platformHolder(p))
-		}
 	}
+	out := make(map[Ref]credential, len(c.in.Platforms)+len(c.in.Activities))
+	claimed := make(map[string]Ref, len(c.in.Platforms)+len(c.in.Activities))
+	resolve := func(h holder) { out[h.ref] = c.resolve(h, claimed) }
+	// Both lists are ordered by age; of a platform and an activity of the same age and name the platform comes first.
+	rest := c.in.Platforms
 	for _, a := range c.in.Activities {
+		for len(rest) > 0 && !older(a, rest[0]) {
+			if rest[0].Spec.LTI12 != nil {
+				resolve(platformHolder(rest[0]))
+			}
+			rest = rest[1:]
+		}
 		if a.Spec.Share != nil {
-			holders = append(holders, activityHolder(a, platforms))
+			resolve(activityHolder(a, platforms))
 		}
 	}
-	out := map[Ref]credential{}
-	claimed := map[string]Ref{}
-	for _, h := range byAge(holders) {
-		out[h.ref] = c.resolve(h, claimed)
+	for _, p := range rest {
+		if p.Spec.LTI12 != nil {
+			resolve(platformHolder(p))
+		}
 	}
 	return out
 }
@@ -57,7 +63,7 @@ func (c *compiler) credentials() map[Ref]credential {
 func platformHolder(p *v1alpha1.LTIPlatform) holder {
 	name, generated := p.LTI12SecretName()
 	return holder{
-		Object: p, ref: Ref{v1alpha1.KindPlatform, p.Name}, field: "spec.lti12.credentialsSecretRef", secretName: name, generated: generated,
+		ref: Ref{v1alpha1.KindPlatform, p.Name}, field: "spec.lti12.credentialsSecretRef", secretName: name, generated: generated,
 		credential: routing.Credential{
 			Platform: p.Name, Realm: formRealm(p), AcceptRoles: p.Spec.LTI12.Roles == v1alpha1.LTI12RolesAccept,
 			SignatureMethods: signatureMethods(p.Spec.LTI12.SignatureMethods),
@@ -68,7 +74,7 @@ func platformHolder(p *v1alpha1.LTIPlatform) holder {
 func activityHolder(a *v1alpha1.LTIActivity, platforms map[string]*v1alpha1.LTIPlatform) holder {
 	name, generated := a.LTI12SecretName()
 	h := holder{
-		Object: a, ref: Ref{v1alpha1.KindActivity, a.Name}, field: "spec.share.lti12.credentialsSecretRef", secretName: name, generated: generated,
+		ref: Ref{v1alpha1.KindActivity, a.Name}, field: "spec.share.lti12.credentialsSecretRef", secretName: name, generated: generated,
 		credential: routing.Credential{Activity: a.Name},
 	}
 	var roles v1alpha1.LTI12Roles
@@ -117,7 +123,7 @@ func formRealm(p *v1alpha1.LTIPlatform) string {
 // resolve reads the consumer key and secret of a resource. claimed holds the consumer keys of older ones.
 func (c *compiler) resolve(h holder, claimed map[string]Ref) credential {
 	if h.generated && c.in.Secrets[h.secretName] == nil {
-		return credential{verdict: pending(fmt.Sprintf("the LTI 1.2 credentials (Secret %s) are being made", h.secretName))}
+		return credential{verdict: pending(h.secretName, fmt.Sprintf("the LTI 1.2 credentials (Secret %s) are being made", h.secretName))}
 	}
 	data, v := c.secretData(h.field, h.secretName, v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret)
 	if !v.ok() {
@@ -132,11 +138,22 @@ func (c *compiler) resolve(h holder, claimed map[string]Ref) credential {
 	if !h.verdict.ok() {
 		return credential{verdict: h.verdict}
 	}
-	h.credential.ConsumerKey, h.credential.Secrets = data[0], []string{data[1]}
-	if previous, v := c.secretData(h.field, h.secretName, v1alpha1.SecretKeyPreviousSharedSecret); v.ok() && previous[0] != data[1] {
-		h.credential.Secrets = append(h.credential.Secrets, previous[0])
+	resolved := h.credential
+	resolved.ConsumerKey, resolved.Secrets = data[0], data[1:]
+	if previous := c.previousSecret(h.secretName); previous != "" && previous != data[1] {
+		resolved.Secrets = append(resolved.Secrets, previous)
 	}
-	return credential{resolved: &h.credential}
+	return credential{resolved: &resolved}
+}
+
+// previousSecret is the shared secret that is accepted besides while it changes; empty for none, or one that cannot be
+// used.
+func (c *compiler) previousSecret(secretName string) string {
+	previous := bytes.TrimSpace(c.in.Secrets[secretName].Data[v1alpha1.SecretKeyPreviousSharedSecret])
+	if !utf8.Valid(previous) {
+		return ""
+	}
+	return string(previous)
 }
 
 // serveCredential adds the credential of a resource to the table. A broken one closes LTI 1.2 only.

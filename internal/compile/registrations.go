@@ -43,33 +43,30 @@ func (c *compiler) signingKeys(kind, name, secretName string, generated bool) re
 	}
 	secret := c.in.Secrets[secretName]
 	if secret == nil {
-		return registrationKeys{verdict: pending(fmt.Sprintf("the signing key (Secret %s) is being made", secretName))}
+		return registrationKeys{verdict: pending(secretName, fmt.Sprintf("the signing key (Secret %s) is being made", secretName))}
 	}
-	ring, err := keys.SigningKeys.Decode(secret.Data, secret.CreationTimestamp.Time)
-	if err != nil {
+	decoded := c.in.Memo.signingRing(secret)
+	ring := decoded.ring
+	if decoded.err != nil {
 		field := ""
 		if !generated {
 			field = "spec.signingKeySecretRef: "
 		}
-		return registrationKeys{verdict: refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%sSecret %s, key %v", field, secretName, err))}
+		return registrationKeys{verdict: refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("%sSecret %s, key %v", field, secretName, decoded.err))}
 	}
 	policy := RegistrationKeyPolicy(c.in.Academy)
 	if !generated {
 		policy.Every = 0
 	}
 	out := registrationKeys{described: describeRing(&ring, secretName), nextRotation: timestamp(ring.NextRotation(policy))}
-	ring.Published(func(state keys.State, key *keys.Key) {
-		out.public = append(out.public, key.Public)
-		if state != keys.StateSigning {
-			return
+	ring.Published(func(_ keys.State, key *keys.Key) { out.public = append(out.public, key.Public) })
+	if decoded.signingErr == nil {
+		out.signing = &routing.SigningKey{
+			Kind: registrationKind(kind), Name: name, KeyID: ring.Signing.ID, PrivateKeyPEM: string(decoded.signing),
 		}
-		encoded, err := keys.PKCS8(key.Material[v1alpha1.SecretKeyPrivateKey])
-		if err != nil {
-			out.verdict = refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %s: %v", secretName, v1alpha1.SecretKeyPrivateKey, err))
-			return
-		}
-		out.signing = &routing.SigningKey{Kind: registrationKind(kind), Name: name, KeyID: key.ID, PrivateKeyPEM: string(encoded)}
-	})
+	} else {
+		out.verdict = refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf("Secret %s, key %s: %v", secretName, v1alpha1.SecretKeyPrivateKey, decoded.signingErr))
+	}
 	if ring.Revoked != "" {
 		out.revoked = &routing.RevokedKey{Kind: registrationKind(kind), Name: name, KeyID: ring.Revoked}
 	}
@@ -140,7 +137,7 @@ func (c *compiler) platforms() {
 	type registration struct{ issuer, clientID string }
 	claimed := map[registration]string{}
 	academy := c.academyVerdict()
-	for _, p := range byAge(c.in.Platforms) {
+	for _, p := range c.in.Platforms {
 		ref := Ref{v1alpha1.KindPlatform, p.Name}
 		r := Result{
 			Generation: p.Generation, Deactivated: !p.Spec.Activation.Active(),
@@ -290,7 +287,7 @@ func ToolDeploymentID(tool string) string { return tool }
 
 func (c *compiler) tools() {
 	academy := c.academyVerdict()
-	for _, t := range byAge(c.in.Tools) {
+	for _, t := range c.in.Tools {
 		r := Result{Generation: t.Generation, Deactivated: !t.Spec.Activation.Active()}
 		if c.url != "" {
 			r.ToolDetails = &v1alpha1.ToolDetails{

@@ -10,9 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
-	"sort"
 	"strings"
 )
 
@@ -94,31 +92,8 @@ func HashPayload(payload []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Set is a table ready to be published.
-type Set struct {
-	Manifest Manifest
-	Routing  []Shard
-	Keys     []Shard
-	// Purge is set when a key was revoked: once the manifest is live, no key shard may keep a payload from before.
-	Purge bool
-}
-
-// Files returns the whole set as the handler will see it, by file name.
-func (s *Set) Files() (map[string][]byte, error) {
-	files := make(map[string][]byte, len(s.Routing)+len(s.Keys)+1)
-	for _, shard := range append(append([]Shard(nil), s.Routing...), s.Keys...) {
-		files[shard.FileName()] = shard.Payload
-	}
-	manifest, err := EncodeManifest(s.Manifest)
-	if err != nil {
-		return nil, err
-	}
-	files[ManifestFile] = manifest
-	return files, nil
-}
-
-// routingPayload and keyPayload are what a shard file holds. The shard number makes equal (empty) shards differ, so
-// that no two of them claim one file name.
+// routingPayload and keyPayload are what a shard file holds, as it is read; routingContent and keyContent are the same
+// as it is written.
 type routingPayload struct {
 	Shard      int        `json:"shard"`
 	Academy    *Academy   `json:"academy,omitempty"`
@@ -133,188 +108,6 @@ type keyPayload struct {
 	Credentials []Credential `json:"credentials,omitempty"`
 	SigningKeys []SigningKey `json:"signingKeys,omitempty"`
 	Revoked     []RevokedKey `json:"revoked,omitempty"`
-}
-
-// ShardOf places a name on one of n shards.
-func ShardOf(kind, name string, n int) int {
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, kind+"/"+name)
-	return int(h.Sum32() % uint32(n)) //nolint:gosec // n is RoutingShards or KeyShards
-}
-
-// Place names one shard.
-type Place struct {
-	// Keys is set for a key shard.
-	Keys   bool
-	Number int
-}
-
-// Overfull returns the shards of a table that are too large to be published.
-func Overfull(t *Table) ([]Place, error) {
-	routing, keys := lay(t)
-	var full []Place
-	for i := range routing {
-		n, err := measure(&routing[i])
-		if err != nil {
-			return nil, err
-		}
-		if n > MaxShardBytes {
-			full = append(full, Place{Number: i})
-		}
-	}
-	for i := range keys {
-		n, err := measure(&keys[i])
-		if err != nil {
-			return nil, err
-		}
-		if n > MaxShardBytes {
-			full = append(full, Place{Keys: true, Number: i})
-		}
-	}
-	return full, nil
-}
-
-// Fits tells whether one shard of a table can be published, whatever the others are.
-func Fits(t *Table, p Place) bool {
-	routing, keys := lay(t)
-	var payload any
-	if p.Keys {
-		payload = &keys[p.Number]
-	} else {
-		payload = &routing[p.Number]
-	}
-	n, err := measure(payload)
-	return err == nil && n <= MaxShardBytes
-}
-
-// measure tells how large a payload is, by the bytes that MaxShardBytes limits. Where the plain text is small already it
-// is not compressed to find out: its own size, which is more, stands for it.
-func measure(v any) (int, error) {
-	plain, err := json.Marshal(v)
-	if err != nil {
-		return 0, fmt.Errorf("encode: %w", err)
-	}
-	// Where nothing can be compressed, gzip adds 5 bytes to every 64 KiB, and its frame.
-	if len(plain) <= MaxShardBytes/2 || len(plain) > maxWrittenPlainBytes {
-		return len(plain), nil
-	}
-	packed, err := squeeze(plain)
-	return len(packed), err
-}
-
-// Split cuts a table into its shards and manifest. The result depends on the table's content only, not on the order of
-// its lists.
-func Split(t *Table) (*Set, error) {
-	routing, keys := lay(t)
-	set := &Set{
-		Manifest: Manifest{
-			FormatVersion: FormatVersion{Major: FormatMajor, Minor: FormatMinor},
-			Academy:       t.Academy.Name,
-		},
-		Purge: len(t.Revoked) > 0,
-	}
-	for i := range routing {
-		shard, err := pack(&routing[i])
-		if err != nil {
-			return nil, fmt.Errorf("routing shard %d: %w", i, err)
-		}
-		set.Routing = append(set.Routing, shard)
-		set.Manifest.Routing = append(set.Manifest.Routing, shard.SHA256)
-	}
-	for i := range keys {
-		shard, err := pack(&keys[i])
-		if err != nil {
-			return nil, fmt.Errorf("key shard %d: %w", i, err)
-		}
-		set.Keys = append(set.Keys, shard)
-		set.Manifest.Keys = append(set.Manifest.Keys, shard.SHA256)
-	}
-	set.Manifest.Hash = set.Manifest.computeHash()
-	return set, nil
-}
-
-// lay places everything in a table on its shard.
-func lay(t *Table) ([]routingPayload, []keyPayload) {
-	routing := make([]routingPayload, RoutingShards)
-	keys := make([]keyPayload, KeyShards)
-	for i := range routing {
-		routing[i].Shard = i
-	}
-	for i := range keys {
-		keys[i].KeyShard = i
-	}
-	routing[0].Academy = &t.Academy
-	keys[0].AcademyKeys = &t.AcademyKeys
-	for _, p := range sortedBy(t.Platforms, func(p Platform) string { return p.Name }) {
-		s := &routing[ShardOf("platform", p.Name, RoutingShards)]
-		s.Platforms = append(s.Platforms, p)
-	}
-	for _, x := range sortedBy(t.Tools, func(x Tool) string { return x.Name }) {
-		s := &routing[ShardOf("tool", x.Name, RoutingShards)]
-		s.Tools = append(s.Tools, x)
-	}
-	for _, a := range sortedBy(t.Activities, func(a Activity) string { return a.Name }) {
-		s := &routing[ShardOf("activity", a.Name, RoutingShards)]
-		s.Activities = append(s.Activities, a)
-	}
-	for _, c := range sortedBy(t.Credentials, func(c Credential) string { return c.Activity + "\x00" + c.ConsumerKey }) {
-		// By its owner, so that a new key stays where the old one was.
-		shard := ShardOf("activity", c.Activity, KeyShards)
-		if c.Activity == "" {
-			shard = ShardOf("platform", c.Platform, KeyShards)
-		}
-		s := &keys[shard]
-		s.Credentials = append(s.Credentials, c)
-	}
-	for _, k := range sortedBy(t.SigningKeys, func(k SigningKey) string { return k.Kind + "/" + k.Name }) {
-		s := &keys[ShardOf(k.Kind, k.Name, KeyShards)]
-		s.SigningKeys = append(s.SigningKeys, k)
-	}
-	for _, k := range sortedBy(t.Revoked, func(k RevokedKey) string { return k.Kind + "/" + k.Name + "/" + k.KeyID }) {
-		s := &keys[0] // where the academy's own keys are
-		if k.Kind != "" {
-			s = &keys[ShardOf(k.Kind, k.Name, KeyShards)]
-		}
-		s.Revoked = append(s.Revoked, k)
-	}
-	return routing, keys
-}
-
-func sortedBy[T any](in []T, key func(T) string) []T {
-	out := append([]T(nil), in...)
-	sort.SliceStable(out, func(i, j int) bool { return key(out[i]) < key(out[j]) })
-	return out
-}
-
-func pack(v any) (Shard, error) {
-	plain, err := json.Marshal(v)
-	if err != nil {
-		return Shard{}, fmt.Errorf("encode: %w", err)
-	}
-	if len(plain) > maxWrittenPlainBytes {
-		return Shard{}, fmt.Errorf("%w: %d bytes before compression, at most %d", ErrShardTooLarge, len(plain), maxWrittenPlainBytes)
-	}
-	packed, err := squeeze(plain)
-	if err != nil {
-		return Shard{}, err
-	}
-	if len(packed) > MaxShardBytes {
-		return Shard{}, fmt.Errorf("%w: %d bytes, at most %d", ErrShardTooLarge, len(packed), MaxShardBytes)
-	}
-	return Shard{SHA256: HashPayload(packed), Payload: packed}, nil
-}
-
-func squeeze(plain []byte) ([]byte, error) {
-	var buf bytes.Buffer
-	// The header carries no time and no name: the same content is the same bytes.
-	zw := gzip.NewWriter(&buf)
-	if _, err := zw.Write(plain); err != nil {
-		return nil, fmt.Errorf("compress: %w", err)
-	}
-	if err := zw.Close(); err != nil {
-		return nil, fmt.Errorf("compress: %w", err)
-	}
-	return buf.Bytes(), nil
 }
 
 func (m *Manifest) computeHash() string {

@@ -616,6 +616,12 @@ func canonical(t *Table) *Table {
 	return &c
 }
 
+func sortedBy[T any](in []T, key func(T) string) []T {
+	out := slices.Clone(in)
+	slices.SortStableFunc(out, func(a, b T) int { return strings.Compare(key(a), key(b)) })
+	return out
+}
+
 func cloneTable(t *Table) *Table {
 	c := *t
 	c.Platforms = slices.Clone(t.Platforms)
@@ -746,12 +752,13 @@ func TestPlainTextHasALimitToo(t *testing.T) {
 	if _, err := Split(table); !errors.Is(err, ErrShardTooLarge) {
 		t.Errorf("error is %v", err)
 	}
-	full, err := Overfull(table)
-	if err != nil || len(full) != 1 || full[0].Keys || Fits(table, full[0]) {
+	var p Packer
+	set, full, err := p.Pack(table)
+	if err != nil || set != nil || len(full) != 1 || full[0].Keys || p.Fits(table, full[0]) {
 		t.Errorf("overfull are %v (%v)", full, err)
 	}
 	table.Activities[0].Description = ""
-	if !Fits(table, full[0]) {
+	if !p.Fits(table, full[0]) {
 		t.Error("it does not fit without the text either")
 	}
 }
