@@ -1,6 +1,7 @@
 // Package oauth1 signs and verifies requests with OAuth 1.0a HMAC-SHA1
 // (RFC 5849) as LTI 1.0 to 1.2 use it: two-legged, without a token, the
-// parameters in the body of a form.
+// parameters in the body of a form or, over a body that is no form, in the
+// Authorization header.
 package oauth1
 
 import (
@@ -188,6 +189,62 @@ func SignForm(rawURL string, params lti.Params, cred Credentials, now time.Time,
 	}
 	sig := Signature(BaseString("POST", base, append(query, form...)), cred.SharedSecret)
 	return append(form, lti.Param{Name: "oauth_signature", Value: sig}), nil
+}
+
+// bodyHash returns the oauth_body_hash for a signature method. The extension
+// (OAuth Request Body Hash 1.0 section 3.1) ties the hash to the method:
+// SHA-256 goes with HMAC-SHA256.
+func bodyHash(method string, body []byte) string {
+	if method == HMACSHA256 {
+		sum := sha256.Sum256(body)
+		return base64.StdEncoding.EncodeToString(sum[:])
+	}
+	return BodyHash(body)
+}
+
+// SignBody returns the value of the Authorization header for a POST of body,
+// which is not a form, to rawURL: the oauth_* parameters with oauth_body_hash,
+// and the signature over them and the query of the URL (LTI 1.1 section 4.3,
+// RFC 5849 section 3.5.1, OAuth Request Body Hash 1.0). The method is HMACSHA1,
+// also if empty, or HMACSHA256. The body must be sent as it is, byte by byte.
+// The nonce must never be used again with this consumer key.
+func SignBody(rawURL string, body []byte, cred Credentials, method string, now time.Time, nonce string) (string, error) {
+	if method == "" {
+		method = HMACSHA1
+	}
+	if method != HMACSHA1 && method != HMACSHA256 {
+		return "", fmt.Errorf("oauth1: signature method is neither HMAC-SHA1 nor HMAC-SHA256")
+	}
+	base, err := BaseURI(rawURL)
+	if err != nil {
+		return "", err
+	}
+	query, err := queryOf(rawURL)
+	if err != nil {
+		return "", err
+	}
+	params := lti.Params{
+		{Name: "oauth_version", Value: "1.0"},
+		{Name: "oauth_nonce", Value: nonce},
+		{Name: "oauth_timestamp", Value: strconv.FormatInt(now.Unix(), 10)},
+		{Name: "oauth_consumer_key", Value: cred.ConsumerKey},
+		{Name: "oauth_body_hash", Value: bodyHash(method, body)},
+		{Name: "oauth_signature_method", Value: method},
+	}
+	for _, p := range query {
+		// RFC 5849 section 3.5: no parameter of the protocol more than once.
+		if params.Count(p.Name) > 0 || p.Name == "oauth_signature" {
+			return "", fmt.Errorf("oauth1: the query of the URL has a parameter of the signature")
+		}
+	}
+	sig := signatureBy(method, BaseString("POST", base, slices.Concat(query, params)), cred.SharedSecret)
+	var b strings.Builder
+	// Some servers look for the realm; an empty one is what LTI libraries send.
+	b.WriteString(`OAuth realm=""`)
+	for _, p := range append(params, lti.Param{Name: "oauth_signature", Value: sig}) {
+		b.WriteString("," + p.Name + `="` + Escape(p.Value) + `"`)
+	}
+	return b.String(), nil
 }
 
 func queryOf(rawURL string) (lti.Params, error) {
