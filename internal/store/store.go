@@ -25,7 +25,8 @@ var (
 	ErrUnavailable = errors.New("store unavailable")
 
 	// ErrInvalid wraps a value that no implementation accepts, such as text
-	// with a NUL byte or a required field that is empty. Nothing is changed.
+	// with a NUL byte, a required field that is empty, or an identifier longer
+	// than MaxIdentifier. Nothing is changed.
 	ErrInvalid = errors.New("invalid value for the store")
 
 	// ErrConflict reports that an identifier which the caller generates
@@ -99,6 +100,12 @@ type NewTicket struct {
 	Hash      Hash
 	ExpiresAt time.Time
 }
+
+// MaxIdentifier is the length in bytes up to which identifiers and addresses are
+// accepted. LTI allows a user, a deployment and the like 255 characters (Core
+// 1.3, 5.3.6 and 5.3.3) and SMTP an address 254 bytes; an index of PostgreSQL has
+// room for two of these together.
+const MaxIdentifier = 1024
 
 // Nonce is a value that may be accepted once within its scope.
 type Nonce struct {
@@ -337,6 +344,10 @@ func (l NewLaunch) Validate() error {
 		if f.value == "" {
 			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
 		}
+		// The nonce is kept as a hash.
+		if len(f.value) > MaxIdentifier && f.name != "nonce" {
+			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
+		}
 	}
 	texts := []struct{ name, value string }{
 		{"nonce scope", l.Nonce.Scope},
@@ -369,7 +380,7 @@ func (l NewLaunch) Validate() error {
 		texts = append(texts, struct{ name, value string }{"roles", r})
 	}
 	for _, f := range texts {
-		if !storableText(f.value) {
+		if !Storable(f.value) {
 			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
 		}
 	}
@@ -405,8 +416,11 @@ func (d UnknownDeployment) Validate() error {
 		if f.value == "" {
 			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
 		}
-		if !storableText(f.value) {
+		if !Storable(f.value) {
 			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
+		}
+		if len(f.value) > MaxIdentifier {
+			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
 		}
 	}
 	return nil
@@ -417,8 +431,8 @@ func (d UnknownDeployment) Validate() error {
 // case of letters beyond ASCII.
 func EmailKey(address string) string { return strings.ToLower(strings.TrimSpace(address)) }
 
-// storableText reports whether every engine stores s unchanged: PostgreSQL has
-// no NUL in text and refuses invalid UTF-8.
-func storableText(s string) bool {
+// Storable reports whether every engine stores s unchanged: PostgreSQL has no NUL
+// in text and refuses invalid UTF-8. What is not storable is in no database.
+func Storable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }

@@ -425,7 +425,7 @@ func testSuspendedAddress(t *testing.T, f *fixture) {
 func testSuspendNobody(t *testing.T, f *fixture) {
 	s := f.open(t)
 	account := created(t, s, launch("u1"))
-	for _, subject := range []string{"", "nobody", account.Subject + " ", "u1", "%"} {
+	for _, subject := range []string{"", "nobody", account.Subject + " ", "u1", "%", account.Subject + "\x00", "\xff"} {
 		wantErr(t, s.SetAccountActive(t.Context(), subject, false), store.ErrNotFound)
 		wantErr(t, s.SetAccountActive(t.Context(), subject, true), store.ErrNotFound)
 	}

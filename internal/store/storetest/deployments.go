@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,7 +138,8 @@ func testDeploymentsBounded(t *testing.T, f *fixture) {
 
 func testDeploymentsInvalid(t *testing.T, f *fixture) {
 	s := f.open(t)
-	for _, d := range [][2]string{{"", "7"}, {"moodle", ""}, {"moodle", "7\x00"}, {"\xff", "7"}} {
+	tooLong := strings.Repeat("7", store.MaxIdentifier+1)
+	for _, d := range [][2]string{{"moodle", tooLong}, {tooLong, "7"}, {"", "7"}, {"moodle", ""}, {"moodle", "7\x00"}, {"\xff", "7"}} {
 		wantErr(t, s.NoteUnknownDeployment(t.Context(), d[0], d[1]), store.ErrInvalid)
 	}
 	wantDeployments(t, s)

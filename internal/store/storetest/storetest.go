@@ -256,8 +256,14 @@ func testLaunchByNonce(t *testing.T, f *fixture) {
 	wantLaunch(t, got, want)
 	_, err = s.LaunchByNonce(t.Context(), n.Nonce.Scope, "another")
 	wantErr(t, err, store.ErrNotFound)
-	_, err = s.LaunchByNonce(t.Context(), "platform/canvas", n.Nonce.Value)
-	wantErr(t, err, store.ErrNotFound)
+	for _, scope := range []string{"platform/canvas", n.Nonce.Scope + "\x00", "\xff", ""} {
+		_, err = s.LaunchByNonce(t.Context(), scope, n.Nonce.Value)
+		wantErr(t, err, store.ErrNotFound)
+	}
+	for _, nonce := range []string{n.Nonce.Value + "\x00", "\xff", ""} {
+		_, err = s.LaunchByNonce(t.Context(), n.Nonce.Scope, nonce)
+		wantErr(t, err, store.ErrNotFound)
+	}
 }
 
 func testKnownPerson(t *testing.T, f *fixture) {
@@ -370,6 +376,7 @@ func testConflict(t *testing.T, f *fixture) {
 
 func testInvalid(t *testing.T, f *fixture) {
 	s := f.open(t)
+	tooLong := strings.Repeat("a", store.MaxIdentifier+1)
 	for name, edit := range map[string]func(*store.NewLaunch){
 		"no nonce":            func(n *store.NewLaunch) { n.Nonce.Value = "" },
 		"no nonce scope":      func(n *store.NewLaunch) { n.Nonce.Scope = "" },
@@ -391,6 +398,12 @@ func testInvalid(t *testing.T, f *fixture) {
 		"NUL in the user":     func(n *store.NewLaunch) { n.LTIUserID = "u1\x00" },
 		"invalid UTF-8":       func(n *store.NewLaunch) { n.Profile.GivenName = "\xff" },
 		"NUL in a role":       func(n *store.NewLaunch) { n.Roles = []string{"\x00"} },
+		"a long realm":        func(n *store.NewLaunch) { n.Realm = tooLong },
+		"a long user":         func(n *store.NewLaunch) { n.LTIUserID = tooLong },
+		"a long former user":  func(n *store.NewLaunch) { n.Former = &store.Identity{Realm: "old", LTIUserID: tooLong} },
+		"a long email":        func(n *store.NewLaunch) { n.Profile.Email = tooLong },
+		"a long nonce scope":  func(n *store.NewLaunch) { n.Nonce.Scope = tooLong },
+		"a long launch ID":    func(n *store.NewLaunch) { n.ID = tooLong },
 		"claims not JSON":     func(n *store.NewLaunch) { n.Claims = json.RawMessage(`{`) },
 	} {
 		n := launch("u1")
@@ -410,10 +423,19 @@ func testInvalid(t *testing.T, f *fixture) {
 func testHostileText(t *testing.T, f *fixture) {
 	s := f.open(t)
 	first := accept(t, s, launch("u0"))
-	for _, text := range []string{"'; DROP TABLE accounts; --", "' OR '1'='1", "%", "_", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", strings.Repeat("é", 50_000)} {
+	// No engine can make it shorter by compressing it.
+	var longest string
+	for len(longest) < store.MaxIdentifier {
+		longest += rand.Text()
+	}
+	longest = longest[:store.MaxIdentifier-2] + "é"
+	for _, text := range []string{"'; DROP TABLE accounts; --", "' OR '1'='1", "%", "_", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", longest} {
+		long := strings.Repeat(text, 100_000/len(text))
 		n := launch(text, func(n *store.NewLaunch) {
-			n.Nonce.Value, n.ContextTitle, n.Realm, n.Roles = text, text, text, []string{text}
-			n.Profile = store.Profile{GivenName: text, FamilyName: text, Email: text}
+			n.Nonce.Value, n.ContextTitle, n.Realm, n.Roles = text, text, text, []string{text, long}
+			n.Profile = store.Profile{GivenName: text, FamilyName: long, Email: text}
+			n.Nonce.Scope, n.ID, n.CandidateSubject = text, text, text
+			n.ResourceLinkID, n.ResourceLinkTitle, n.ContextID, n.DeploymentID, n.Issuer = long, long, long, long, long
 			n.EmailVouched = true
 			n.Former = &store.Identity{Realm: text, LTIUserID: text}
 			n.PreviousIssuers = []string{text}
@@ -428,6 +450,8 @@ func testHostileText(t *testing.T, f *fixture) {
 		if got.ContextTitle != text || got.Profile.GivenName != text {
 			t.Errorf("text changed: %.40q", got.ContextTitle)
 		}
+		wantErr(t, s.SetAccountActive(t.Context(), text, false), nil)
+		wantErr(t, s.NoteUnknownDeployment(t.Context(), text, text), nil)
 	}
 }
 

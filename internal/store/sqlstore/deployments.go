@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"context"
@@ -13,15 +13,16 @@ const (
 	noteDeployment = `
 		INSERT INTO unknown_deployments (platform, deployment_id, first_seen_at, last_seen_at)
 		VALUES (?1, ?2, ?3, ?3)
-		ON CONFLICT (platform, deployment_id) DO UPDATE
-		SET last_seen_at = max(last_seen_at, excluded.last_seen_at)`
+		ON CONFLICT (platform, deployment_id) DO UPDATE SET last_seen_at = CASE
+			WHEN excluded.last_seen_at > unknown_deployments.last_seen_at THEN excluded.last_seen_at
+			ELSE unknown_deployments.last_seen_at END`
 
 	// The deployment that was just noted stays in any case, however the clocks of
-	// the replicas differ.
+	// the replicas differ. The limit is none: SQLite has no OFFSET without one.
 	trimDeployments = `
 		DELETE FROM unknown_deployments WHERE platform = ?1 AND deployment_id IN (
 			SELECT deployment_id FROM unknown_deployments WHERE platform = ?1 AND deployment_id <> ?2
-			ORDER BY last_seen_at DESC, deployment_id LIMIT -1 OFFSET ?3)`
+			ORDER BY last_seen_at DESC, deployment_id LIMIT 1000000 OFFSET ?3)`
 
 	listDeployments = `
 		SELECT platform, deployment_id, first_seen_at, last_seen_at FROM unknown_deployments
@@ -34,7 +35,13 @@ func (s *Store) NoteUnknownDeployment(ctx context.Context, platform, deploymentI
 	if err := d.Validate(); err != nil {
 		return err
 	}
-	return s.inTx(ctx, "note deployment", func(tx *sql.Tx) error {
+	return s.inTx(ctx, "note deployment", func(ctx context.Context, tx *sql.Tx) error {
+		// Two at once would each count without the other.
+		if s.engine.Lock != nil {
+			if err := s.engine.Lock(ctx, tx, "deployments\x00"+platform); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.StmtContext(ctx, s.noteDeployment).
 			ExecContext(ctx, platform, deploymentID, micros(s.now())); err != nil {
 			return err
@@ -47,13 +54,17 @@ func (s *Store) NoteUnknownDeployment(ctx context.Context, platform, deploymentI
 
 // UnknownDeployments implements store.Store.
 func (s *Store) UnknownDeployments(ctx context.Context) ([]store.UnknownDeployment, error) {
-	rows, err := s.listDeployments.QueryContext(ctx)
+	var deployments []store.UnknownDeployment
+	err := s.read(ctx, "list deployments", func(ctx context.Context) error {
+		rows, err := s.listDeployments.QueryContext(ctx)
+		if err != nil {
+			return err
+		}
+		deployments, err = scanDeployments(rows)
+		return errors.Join(err, rows.Close())
+	})
 	if err != nil {
-		return nil, unavailable(ctx, "list deployments", err)
-	}
-	deployments, err := scanDeployments(rows)
-	if err := errors.Join(err, rows.Close()); err != nil {
-		return nil, unavailable(ctx, "list deployments", err)
+		return nil, err
 	}
 	return deployments, nil
 }

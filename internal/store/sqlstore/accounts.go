@@ -1,4 +1,4 @@
-package sqlite
+package sqlstore
 
 import (
 	"cmp"
@@ -16,10 +16,26 @@ const (
 		FROM person_links p JOIN accounts a ON a.subject = p.subject
 		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
 
-	// The second condition lets SQLite use the index, which has it too.
+	// The second condition lets the engine use the index, which has it too.
 	accountByEmail = `
 		SELECT subject, email, email_vouched, given_name, family_name, active, ''
 		FROM accounts WHERE email_key = ?1 AND email_key <> ''`
+
+	insertAccount = `
+		INSERT INTO accounts (
+			subject, email, email_key, email_vouched, given_name, family_name, active, created_at, updated_at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, true, ?7, ?7)`
+
+	// Only what the launch brings: another one may have brought the rest since the
+	// account was read.
+	updateAccount = `
+		UPDATE accounts SET
+			email_vouched = email_vouched OR ?2,
+			given_name = COALESCE(NULLIF(?3, ''), given_name),
+			family_name = COALESCE(NULLIF(?4, ''), family_name),
+			updated_at = ?5
+		WHERE subject = ?1
+		RETURNING email_vouched, given_name, family_name`
 )
 
 // account is a row of accounts. Accounts are equal when nothing has to be written.
@@ -34,6 +50,12 @@ type account struct {
 // whom it says nothing new that is one query.
 func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now int64) (account, error) {
 	a, issuer, err := s.findAccount(ctx, tx, s.accountByLink, n.Realm, n.LTIUserID)
+	if errors.Is(err, sql.ErrNoRows) && n.Former != nil && s.engine.Lock != nil {
+		if err := s.lockIdentities(ctx, tx, n); err != nil {
+			return account{}, err
+		}
+		a, issuer, err = s.findAccount(ctx, tx, s.accountByLink, n.Realm, n.LTIUserID)
+	}
 	linked := err == nil
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -53,7 +75,7 @@ func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now i
 	case !linked:
 		_, err = tx.StmtContext(ctx, s.insertLink).ExecContext(ctx, n.Realm, n.LTIUserID, a.subject, n.Issuer, now)
 	case n.Issuer != "" && n.Issuer != issuer:
-		_, err = tx.StmtContext(ctx, s.updateLink).ExecContext(ctx, n.Realm, n.LTIUserID, n.Issuer)
+		err = s.moveLink(ctx, tx, n, issuer)
 	}
 	if err != nil {
 		return account{}, err
@@ -61,10 +83,44 @@ func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now i
 
 	fresh := a.refreshed(n)
 	if fresh != a {
-		_, err = tx.StmtContext(ctx, s.updateAccount).ExecContext(ctx,
-			a.subject, fresh.vouched, fresh.profile.GivenName, fresh.profile.FamilyName, now)
+		err = tx.StmtContext(ctx, s.updateAccount).QueryRowContext(ctx,
+			a.subject, fresh.vouched, n.Profile.GivenName, n.Profile.FamilyName, now,
+		).Scan(&fresh.vouched, &fresh.profile.GivenName, &fresh.profile.FamilyName)
 	}
 	return fresh, err
+}
+
+// moveLink gives the person's link the issuer of the launch, provided that it has
+// still the one that this launch was compared with.
+func (s *Store) moveLink(ctx context.Context, tx *sql.Tx, n store.NewLaunch, from string) error {
+	res, err := tx.StmtContext(ctx, s.updateLink).ExecContext(ctx, n.Realm, n.LTIUserID, n.Issuer, from)
+	if err != nil {
+		return err
+	}
+	rows, err := res.RowsAffected()
+	if err == nil && rows == 0 {
+		err = errRaced
+	}
+	return err
+}
+
+// lockIdentities makes launches wait for each other that name the same identity,
+// now or formerly. Everything else that two of them could do to each other is
+// noticed by a unique index; that two people are each the former of the other is
+// not, because each would look for a link that the other has not yet made.
+func (s *Store) lockIdentities(ctx context.Context, tx *sql.Tx, n store.NewLaunch) error {
+	keys := []string{
+		"person\x00" + n.Realm + "\x00" + n.LTIUserID,
+		"person\x00" + n.Former.Realm + "\x00" + n.Former.LTIUserID,
+	}
+	// In one order everywhere, so that nobody waits in a circle.
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		if err := s.engine.Lock(ctx, tx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // accountWithoutLink is cases 2 to 4 of store.Store.AcceptLaunch.
@@ -117,7 +173,10 @@ func (s *Store) findAccount(ctx context.Context, tx *sql.Tx, query *sql.Stmt, ar
 
 // SetAccountActive implements store.Store.
 func (s *Store) SetAccountActive(ctx context.Context, subject string, active bool) error {
-	return s.inTx(ctx, "set account active", func(tx *sql.Tx) error {
+	if !store.Storable(subject) {
+		return store.ErrNotFound
+	}
+	return s.inTx(ctx, "set account active", func(ctx context.Context, tx *sql.Tx) error {
 		res, err := tx.StmtContext(ctx, s.setActive).ExecContext(ctx, subject, active, micros(s.now()))
 		if err != nil {
 			return err
