@@ -128,20 +128,26 @@ const redacted = "[redacted]"
 // MaxExcerpt characters. It is still hostile text, to be escaped where it is
 // shown.
 func Excerpt(body []byte, secrets ...string) string {
-	// Before anything is changed or cut: a secret is found whole or not at all.
-	text := string(body)
-	for _, s := range secrets {
-		if s == "" {
-			continue
+	// Before anything is cut, so that a secret is found whole; and again when
+	// what may have been inside of one is gone.
+	text := redact(clean(redact(string(body), secrets)), secrets)
+	n := 0
+	for i := range text {
+		if n == MaxExcerpt {
+			return strings.TrimSpace(text[:i])
 		}
-		// As it was sent in a header or in a form, and as PHP writes it in JSON.
-		for _, form := range []string{s, url.QueryEscape(s), strings.ReplaceAll(s, "/", `\/`)} {
-			text = strings.ReplaceAll(text, form, redacted)
-		}
+		n++
 	}
+	return text
+}
+
+// maxCleaned bounds the work for an excerpt, in characters.
+const maxCleaned = 20 * MaxExcerpt
+
+func clean(text string) string {
 	var b strings.Builder
 	n, blank := 0, false
-	for i := 0; i < len(text) && n < MaxExcerpt; {
+	for i := 0; i < len(text) && n < maxCleaned; {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		i += size
 		switch {
@@ -151,9 +157,8 @@ func Excerpt(body []byte, secrets ...string) string {
 		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r):
 			continue
 		}
-		if blank && n < MaxExcerpt-1 {
+		if blank {
 			b.WriteByte(' ')
-			n++
 		}
 		blank = false
 		b.WriteRune(r)
@@ -162,8 +167,21 @@ func Excerpt(body []byte, secrets ...string) string {
 	return b.String()
 }
 
-// TrimJSON returns a body without what some systems put around JSON: a byte
+func redact(text string, secrets []string) string {
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		// As it was sent in a header or in a form, and as PHP writes it in JSON.
+		for _, form := range []string{s, url.QueryEscape(s), strings.ReplaceAll(s, "/", `\/`)} {
+			text = strings.ReplaceAll(text, form, redacted)
+		}
+	}
+	return text
+}
+
+// Trim returns a body without what some systems put around JSON or XML: a byte
 // order mark and blanks.
-func TrimJSON(body []byte) []byte {
+func Trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 }

@@ -64,7 +64,7 @@ type body struct {
 // assertion, do not get into them.
 func ParseAnswer(a *service.Answer, scopes []string, secrets ...string) (Token, error) {
 	var b body
-	isJSON := json.Unmarshal(service.TrimJSON(a.Body), &b) == nil
+	isJSON := json.Unmarshal(service.Trim(a.Body), &b) == nil
 	code := text(b.Error)
 	if !a.OK() || code != "" {
 		return Token{}, refused(a, code, text(b.ErrorDescription), secrets)
