@@ -138,6 +138,9 @@ func TestPostScore(t *testing.T) {
 			if e.Status != tt.status || (e.RetryAfter == 2*time.Minute) != (e.Class == service.Temporary || e.Reason == service.Redirected) {
 				t.Errorf("%+v", e)
 			}
+			if e.Uncertain != (tt.status == 408 || tt.status >= 500) {
+				t.Errorf("uncertain: %v", e.Uncertain)
+			}
 			if want := time.Date(2026, 11, 23, 21, 54, 0, 123_000_000, time.UTC); (tt.body == canvasOld) != e.StoredAt.Equal(want) {
 				t.Errorf("stored at %s", e.StoredAt)
 			}
@@ -145,7 +148,8 @@ func TestPostScore(t *testing.T) {
 	}
 	t.Run("no answer", func(t *testing.T) {
 		c, _ := newClient(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
-		if err := c.PostScore(t.Context(), itemURL, goodScore(t)); service.ClassOf(err) != service.Temporary || service.ReasonOf(err) != service.Unreachable {
+		err := c.PostScore(t.Context(), itemURL, goodScore(t))
+		if e, ok := errors.AsType[*service.Error](err); !ok || e.Class != service.Temporary || e.Reason != service.Unreachable || !e.Uncertain {
 			t.Error(err)
 		}
 	})

@@ -367,6 +367,9 @@ func TestSend(t *testing.T) {
 				if e.Reason != service.AnswerInvalid && e.Status != tt.status || strings.Contains(e.Error()+e.Remote, "s3cret") {
 					t.Errorf("%s: %#v", what, e)
 				}
+				if e.Uncertain != (e.Reason == service.Unavailable || e.Reason == service.AnswerInvalid) {
+					t.Errorf("%s: uncertain: %v", what, e.Uncertain)
+				}
 				if tt.remote != "" && e.Remote != tt.remote {
 					t.Errorf("%s: remote %q", what, e.Remote)
 				}

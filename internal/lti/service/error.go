@@ -18,7 +18,6 @@ type Class string
 // The classes of an [Error].
 const (
 	// Temporary: send the same again later, not before Error.RetryAfter.
-	// Whether the other system acted upon the request is not known.
 	Temporary Class = "Temporary"
 	// Permanent: sending the same again does not help until somebody has
 	// changed something.
@@ -105,6 +104,9 @@ type Error struct {
 	// RetryAfter is how long the other system asks us to wait, at most
 	// MaxRetryAfter; 0 if it does not say.
 	RetryAfter time.Duration
+	// Uncertain says that the other system may have acted upon the request, or
+	// may yet: there was no answer, or none that tells. Otherwise it has not.
+	Uncertain bool
 	// StoredAt is the timestamp of the value that the other system has, if the
 	// class is Superseded and the answer tells it (Canvas does).
 	StoredAt time.Time
@@ -126,9 +128,10 @@ func Refuse(detail string) *Error {
 }
 
 // Invalid returns the error for an answer that cannot be understood. Its class
-// is Temporary: a page of a proxy or of a login looks like that as well.
+// is Temporary: a page of a proxy or of a login looks like that as well. What
+// became of the request is uncertain.
 func Invalid(status int, detail string) *Error {
-	return &Error{Class: Temporary, Reason: AnswerInvalid, Status: status, Detail: detail}
+	return &Error{Class: Temporary, Reason: AnswerInvalid, Status: status, Uncertain: true, Detail: detail}
 }
 
 // Error returns reason, status and detail.

@@ -47,17 +47,17 @@ func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
 // Call sends a request and reads the answer, whatever its status is. The errors
 // are of reason Unreachable and, for an answer longer than limit bytes,
-// AnswerInvalid; both are Temporary.
+// AnswerInvalid; both are Temporary and Uncertain.
 func Call(d Doer, req *http.Request, limit int64, now time.Time) (*Answer, error) {
 	res, err := d.Do(req)
 	if err != nil {
-		return nil, &Error{Class: Temporary, Reason: Unreachable, Err: err}
+		return nil, &Error{Class: Temporary, Reason: Unreachable, Uncertain: true, Err: err}
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	switch {
 	case err != nil:
-		return nil, &Error{Class: Temporary, Reason: Unreachable, Status: res.StatusCode, Detail: "the answer is not complete", Err: err}
+		return nil, &Error{Class: Temporary, Reason: Unreachable, Status: res.StatusCode, Uncertain: true, Detail: "the answer is not complete", Err: err}
 	case int64(len(body)) > limit:
 		// A refusal is a refusal however long its page is.
 		if res.StatusCode < 300 {
@@ -80,7 +80,8 @@ func (a *Answer) Refused(otherwise Reason, secrets ...string) *Error {
 		a.Status == http.StatusForbidden && a.Says("rate limit exceeded"):
 		e.Reason = Throttled
 	case a.Status >= 500, a.Status == http.StatusRequestTimeout, a.Status == http.StatusTooEarly:
-		e.Reason = Unavailable
+		// A proxy says so of a server that went on.
+		e.Reason, e.Uncertain = Unavailable, a.Status != http.StatusTooEarly
 	case a.Status >= 300 && a.Status <= 399:
 		e.Reason = Redirected
 		if a.Status == http.StatusMovedPermanently || a.Status == http.StatusPermanentRedirect {
@@ -129,8 +130,9 @@ const redacted = "[redacted]"
 // shown.
 func Excerpt(body []byte, secrets ...string) string {
 	// Before anything is cut, so that a secret is found whole; and again when
-	// what may have been inside of one is gone.
-	text := redact(clean(redact(string(body), secrets)), secrets)
+	// what may have been inside of one is gone. A secret may be part of a
+	// character, so that what is left of it has to go too.
+	text := clean(redact(clean(redact(string(body), secrets)), secrets))
 	n := 0
 	for i := range text {
 		if n == MaxExcerpt {

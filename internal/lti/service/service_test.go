@@ -61,6 +61,9 @@ func TestCall(t *testing.T) {
 			if err == nil && (string(a.Body) != tt.want || a.Status != tt.status || !a.At.Equal(start())) {
 				t.Errorf("%+v", a)
 			}
+			if e, ok := errors.AsType[*Error](err); ok && !e.Uncertain {
+				t.Error("it is certain what became of the request")
+			}
 			if tt.reason == Unreachable && (!errors.Is(err, broken) || strings.Contains(err.Error(), "peer")) {
 				t.Errorf("the cause is lost, or in the text: %v", err)
 			}
@@ -105,6 +108,9 @@ func TestRefused(t *testing.T) {
 			}
 			if a.OK() {
 				t.Error("a success")
+			}
+			if e := a.Refused(ScoreRefused); e.Uncertain != (tt.status == 408 || tt.status >= 500) {
+				t.Errorf("uncertain: %v", e.Uncertain)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -116,7 +117,8 @@ func (r *Requester) Assertion(c Client) (string, error) {
 // Request asks for a token with the given scopes, at least one. Errors are of
 // type [service.Error], with the reasons ClientRefused, ScopeRefused,
 // RequestRefused, AnswerInvalid, RequestInvalid and those of
-// [service.Answer.Refused], unless we cannot sign.
+// [service.Answer.Refused], unless we cannot sign. They are never Uncertain: what
+// the token is for was not sent.
 func (r *Requester) Request(ctx context.Context, c Client, scopes []string) (Token, error) {
 	scopes = sorted(scopes)
 	if len(scopes) == 0 {
@@ -140,9 +142,20 @@ func (r *Requester) Request(ctx context.Context, c Client, scopes []string) (Tok
 	req.Header.Set("Accept", "application/json")
 	answer, err := service.Call(r.Doer, req, maxAnswer, r.Now())
 	if err != nil {
-		return Token{}, err
+		return Token{}, certain(err)
 	}
-	return ParseAnswer(answer, scopes, assertion)
+	t, err := ParseAnswer(answer, scopes, assertion)
+	return t, certain(err)
+}
+
+func certain(err error) error {
+	var e *service.Error
+	if !errors.As(err, &e) || !e.Uncertain {
+		return err
+	}
+	c := *e
+	c.Uncertain = false
+	return &c
 }
 
 // sorted returns the scopes without repetitions, in one order: the order means

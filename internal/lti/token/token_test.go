@@ -290,6 +290,16 @@ func TestNoAnswer(t *testing.T) {
 	if _, err := r.Request(t.Context(), client(t), []string{"a"}); service.ReasonOf(err) != service.AnswerInvalid {
 		t.Error(err)
 	}
+	for _, p := range []platform{
+		func(*http.Request) (*http.Response, error) { return nil, cause },
+		func(*http.Request) (*http.Response, error) { return answer(200, "<html>"), nil },
+		func(*http.Request) (*http.Response, error) { return answer(500, ""), nil },
+	} {
+		_, err := requester(p).Request(t.Context(), client(t), []string{"a"})
+		if e, ok := errors.AsType[*service.Error](err); !ok || e.Uncertain {
+			t.Errorf("a grade that was not sent may have arrived: %#v", err)
+		}
+	}
 }
 
 // The assertion is for the address that the platform gave, and goes nowhere else:
@@ -436,7 +446,7 @@ func FuzzParseAnswer(f *testing.F) {
 			if !errors.As(err, &e) || token.Value != "" || e.Reason == "" || e.Class != service.Temporary && e.Class != service.Permanent {
 				t.Fatalf("%#v, %q", err, token.Value)
 			}
-			if e.RetryAfter < 0 || e.RetryAfter > service.MaxRetryAfter || strings.Contains(e.Error()+e.Remote, secret) {
+			if e.RetryAfter < 0 || e.RetryAfter > service.MaxRetryAfter || strings.Contains(e.Error()+"\n"+e.Remote, secret) {
 				t.Fatalf("%#v", e)
 			}
 			return
