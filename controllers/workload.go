@@ -106,7 +106,10 @@ func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) erro
 		Academy: academy, Image: w.Image, OperatorNamespace: w.OperatorNamespace, OperatorPodLabels: w.OperatorPodLabels,
 	})
 	wanted := []runtime.ApplyConfiguration{
-		objects.ServiceAccount, objects.Service, objects.PersistentVolumeClaim, objects.Deployment, objects.NetworkPolicy,
+		objects.ServiceAccount, objects.Service, objects.Deployment, objects.NetworkPolicy,
+	}
+	if objects.PersistentVolumeClaim != nil {
+		wanted = append(wanted, objects.PersistentVolumeClaim)
 	}
 	var errs []error
 	if objects.PodDisruptionBudget != nil {

@@ -45,7 +45,8 @@ type LTIAcademySpec struct {
 	// +optional
 	Handler *AcademyHandler `json:"handler,omitempty"`
 
-	// storage is where the launch handler keeps launches, nonces and people. Left out: SQLite with 1Gi.
+	// storage is where the launch handler keeps launches, nonces and people. Left out: SQLite with 1Gi. Another storage
+	// starts empty: nothing is moved from one to the other.
 	// +optional
 	Storage *AcademyStorage `json:"storage,omitempty"`
 
@@ -73,7 +74,7 @@ type LTIAcademySpec struct {
 // AcademyHandler holds the workload settings of the launch handler. The image is not among them: it is chosen by
 // whoever installs the operator.
 type AcademyHandler struct {
-	// replicas of the launch handler. Left out: 1 (SQLite has one writer).
+	// replicas of the launch handler. Left out: 2 with PostgreSQL, 1 with SQLite, which has one writer.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=32
@@ -115,10 +116,33 @@ type AcademyHandler struct {
 }
 
 // AcademyStorage selects the store.
+// +kubebuilder:validation:XValidation:rule="!(has(self.sqlite) && has(self.postgres))",message="storage is either sqlite or postgres"
 type AcademyStorage struct {
+	// postgres keeps everything in a PostgreSQL database, for any number of replicas.
+	// +optional
+	Postgres *PostgresStorage `json:"postgres,omitempty"`
 	// sqlite keeps everything in one file on a volume of the launch handler; one replica.
 	// +optional
 	SQLite *SQLiteStorage `json:"sqlite,omitempty"`
+}
+
+// PostgresStorage describes the database.
+type PostgresStorage struct {
+	// connectionSecretRef names the Secret with the connection string. It is mounted into the launch handler; the operator
+	// does not read it, so that it needs no label.
+	// +required
+	ConnectionSecretRef ConnectionSecretReference `json:"connectionSecretRef"`
+}
+
+// ConnectionSecretReference names a Secret in the same namespace with the key uri, such as
+// postgres://user:password@host:5432/database?sslmode=verify-full&sslrootcert=/etc/lti-operator-database/ca.crt, and, if
+// the database has a certificate of its own authority, the key ca.crt.
+type ConnectionSecretReference struct {
+	// name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 }
 
 // SQLiteStorage describes the volume of the SQLite file.
@@ -210,7 +234,7 @@ type TableStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 40",message="the name of an LTIAcademy may have at most 40 characters: names of its Deployment and ConfigMaps are made from it"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only and starts with a letter: names of its Services are made from it"
-// +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1",message="handler.replicas can be at most 1 with SQLite storage"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1 || (has(self.spec.storage) && has(self.spec.storage.postgres))",message="handler.replicas can be at most 1 with SQLite storage"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.aliases) || !(self.spec.url in self.spec.aliases)",message="aliases must not repeat url"
 type LTIAcademy struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -243,10 +267,18 @@ func (a *LTIAcademy) SetConditions(c []metav1.Condition) { a.Status.Conditions =
 // SetObservedGeneration implements Object.
 func (a *LTIAcademy) SetObservedGeneration(g int64) { a.Status.ObservedGeneration = g }
 
-// EffectiveReplicas resolves handler.replicas: 1 on SQLite.
+// UsesPostgres tells whether launches are kept in a PostgreSQL database.
+func (a *LTIAcademy) UsesPostgres() bool {
+	return a.Spec.Storage != nil && a.Spec.Storage.Postgres != nil
+}
+
+// EffectiveReplicas resolves handler.replicas: 2 on PostgreSQL, 1 on SQLite.
 func (a *LTIAcademy) EffectiveReplicas() int32 {
 	if a.Spec.Handler != nil && a.Spec.Handler.Replicas != nil {
 		return *a.Spec.Handler.Replicas
+	}
+	if a.UsesPostgres() {
+		return 2
 	}
 	return 1
 }

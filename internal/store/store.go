@@ -154,6 +154,9 @@ type NewLaunch struct {
 	Profile Profile
 	// Ticket is issued for the launch.
 	Ticket NewTicket
+	// Grade makes the launch the newest one of its cell in the other system's
+	// gradebook; nil for a launch without a grade.
+	Grade *NewGrade
 
 	LaunchInfo
 }
@@ -310,6 +313,8 @@ type Store interface {
 	// right even when it fails halfway.
 	Purge(ctx context.Context, now time.Time, launchRetention time.Duration) (Purged, error)
 
+	Grades
+
 	// Ping reports whether the store can answer.
 	Ping(ctx context.Context) error
 
@@ -382,6 +387,11 @@ func (l NewLaunch) Validate() error {
 	for _, f := range texts {
 		if !Storable(f.value) {
 			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
+		}
+	}
+	if l.Grade != nil {
+		if err := l.Grade.Key.Validate(); err != nil {
+			return err
 		}
 	}
 	if l.Nonce.ExpiresAt.IsZero() {

@@ -32,12 +32,22 @@ const (
 	ConfigDir = "/etc/lti-operator"
 	// DataDir is where the SQLite volume is mounted.
 	DataDir = "/var/lib/lti-operator"
+	// DatabaseDir is where the connection to PostgreSQL is mounted, read-only.
+	DatabaseDir = "/etc/lti-operator-database"
+)
+
+// Keys of the Secret with the connection to PostgreSQL. The first is what CloudNativePG and other operators of databases
+// call it.
+const (
+	keyConnectionURI = "uri"
+	keyAuthority     = "ca.crt"
 )
 
 const (
-	configVolume = "config"
-	dataVolume   = "data"
-	tmpVolume    = "tmp"
+	configVolume   = "config"
+	dataVolume     = "data"
+	databaseVolume = "database"
+	tmpVolume      = "tmp"
 
 	// servicePort is the port of the Service; TLS ends at the ingress.
 	servicePort     int32 = 80
@@ -94,11 +104,13 @@ type Objects struct {
 func Build(p Params) Objects {
 	a := p.Academy
 	o := Objects{
-		ServiceAccount:        serviceAccount(a),
-		Service:               service(a),
-		PersistentVolumeClaim: dataClaim(a),
-		Deployment:            deployment(p),
-		NetworkPolicy:         networkPolicy(p),
+		ServiceAccount: serviceAccount(a),
+		Service:        service(a),
+		Deployment:     deployment(p),
+		NetworkPolicy:  networkPolicy(p),
+	}
+	if !a.UsesPostgres() {
+		o.PersistentVolumeClaim = dataClaim(a)
 	}
 	if a.EffectiveReplicas() >= 2 {
 		o.PodDisruptionBudget = podDisruptionBudget(a)
@@ -163,7 +175,7 @@ func deployment(p Params) *applyappsv1.DeploymentApplyConfiguration {
 			WithReplicas(a.EffectiveReplicas()).
 			WithMinReadySeconds(minReadySeconds).
 			WithSelector(applymetav1.LabelSelector().WithMatchLabels(SelectorLabels(a.Name))).
-			WithStrategy(strategy(usesSQLite(a))).
+			WithStrategy(strategy(!a.UsesPostgres())).
 			WithTemplate(podTemplate(p)))
 }
 
@@ -176,8 +188,28 @@ func podTemplate(p Params) *applycorev1.PodTemplateSpecApplyConfiguration {
 	return template.WithLabels(Labels(p.Academy.Name))
 }
 
-// usesSQLite tells whether the academy's store is a file on a volume; it is the only kind of store there is.
-func usesSQLite(*v1alpha1.LTIAcademy) bool { return true }
+// store is where the launch handler keeps what it must remember: the argument that says so, and the volume.
+func store(a *v1alpha1.LTIAcademy) (argument string, volume *applycorev1.VolumeApplyConfiguration, mount *applycorev1.VolumeMountApplyConfiguration) {
+	if !a.UsesPostgres() {
+		return "--store=sqlite:" + DataDir + "/launches.db",
+			applycorev1.Volume().WithName(dataVolume).WithPersistentVolumeClaim(
+				applycorev1.PersistentVolumeClaimVolumeSource().WithClaimName(DataClaimName(a.Name))),
+			applycorev1.VolumeMount().WithName(dataVolume).WithMountPath(DataDir)
+	}
+	// These two keys and no others: whoever writes an LTIAcademy need not be allowed to read every Secret.
+	source := func(key string) *applycorev1.SecretProjectionApplyConfiguration {
+		return applycorev1.SecretProjection().WithName(a.Spec.Storage.Postgres.ConnectionSecretRef.Name).
+			WithItems(applycorev1.KeyToPath().WithKey(key).WithPath(key))
+	}
+	return "--store=postgres-file:" + DatabaseDir + "/" + keyConnectionURI,
+		applycorev1.Volume().WithName(databaseVolume).WithProjected(applycorev1.ProjectedVolumeSource().
+			WithDefaultMode(volumeMode).
+			WithSources(
+				applycorev1.VolumeProjection().WithSecret(source(keyConnectionURI)),
+				applycorev1.VolumeProjection().WithSecret(source(keyAuthority).WithOptional(true)),
+			)),
+		applycorev1.VolumeMount().WithName(databaseVolume).WithMountPath(DatabaseDir).WithReadOnly(true)
+}
 
 func strategy(sqlite bool) *applyappsv1.DeploymentStrategyApplyConfiguration {
 	if sqlite {
@@ -193,6 +225,7 @@ func strategy(sqlite bool) *applyappsv1.DeploymentStrategyApplyConfiguration {
 
 func podSpec(p Params) *applycorev1.PodSpecApplyConfiguration {
 	a := p.Academy
+	_, storeVolume, _ := store(a)
 	spec := applycorev1.PodSpec().
 		WithServiceAccountName(HandlerName(a.Name)).
 		// The pod faces the internet: no token, and no environment full of the namespace's other Services.
@@ -210,8 +243,7 @@ func podSpec(p Params) *applycorev1.PodSpecApplyConfiguration {
 		WithContainers(container(p)).
 		WithVolumes(
 			applycorev1.Volume().WithName(configVolume).WithProjected(configSources(a.Name)),
-			applycorev1.Volume().WithName(dataVolume).WithPersistentVolumeClaim(
-				applycorev1.PersistentVolumeClaimVolumeSource().WithClaimName(DataClaimName(a.Name))),
+			storeVolume,
 			applycorev1.Volume().WithName(tmpVolume).WithEmptyDir(applycorev1.EmptyDirVolumeSource()),
 		)
 	if h := a.Spec.Handler; h != nil {
@@ -245,6 +277,7 @@ func applied[T any](in any) *T {
 }
 
 func container(p Params) *applycorev1.ContainerApplyConfiguration {
+	storeArgument, _, storeMount := store(p.Academy)
 	c := applycorev1.Container().
 		WithName(ContainerName).
 		WithImage(p.Image).
@@ -253,7 +286,7 @@ func container(p Params) *applycorev1.ContainerApplyConfiguration {
 			fmt.Sprintf("--public-address=:%d", PublicPort),
 			fmt.Sprintf("--ops-address=:%d", OpsPort),
 			fmt.Sprintf("--control-address=:%d", ControlPort),
-			"--store=sqlite:"+DataDir+"/launches.db",
+			storeArgument,
 		).
 		WithPorts(
 			containerPort(PublicPortName, PublicPort),
@@ -272,7 +305,7 @@ func container(p Params) *applycorev1.ContainerApplyConfiguration {
 			WithCapabilities(applycorev1.Capabilities().WithDrop("ALL"))).
 		WithVolumeMounts(
 			applycorev1.VolumeMount().WithName(configVolume).WithMountPath(ConfigDir).WithReadOnly(true),
-			applycorev1.VolumeMount().WithName(dataVolume).WithMountPath(DataDir),
+			storeMount,
 			applycorev1.VolumeMount().WithName(tmpVolume).WithMountPath("/tmp"),
 		)
 	if h := p.Academy.Spec.Handler; h != nil && h.Resources != nil {

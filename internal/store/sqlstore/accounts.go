@@ -50,7 +50,7 @@ type account struct {
 // whom it says nothing new that is one query.
 func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now int64) (account, error) {
 	a, issuer, err := s.findAccount(ctx, tx, s.accountByLink, n.Realm, n.LTIUserID)
-	if errors.Is(err, sql.ErrNoRows) && n.Former != nil && s.engine.Lock != nil {
+	if errors.Is(err, sql.ErrNoRows) && s.engine.Lock != nil {
 		if err := s.lockIdentities(ctx, tx, n); err != nil {
 			return account{}, err
 		}
@@ -104,14 +104,14 @@ func (s *Store) moveLink(ctx context.Context, tx *sql.Tx, n store.NewLaunch, fro
 	return err
 }
 
-// lockIdentities makes launches wait for each other that name the same identity,
-// now or formerly. Everything else that two of them could do to each other is
-// noticed by a unique index; that two people are each the former of the other is
-// not, because each would look for a link that the other has not yet made.
+// lockIdentities makes launches wait for each other that are about to link the same
+// identity, or that look for a link which the other makes. Without, one could find
+// no link, and then the address taken, by the very person who launches: each query
+// sees what was committed before it, not before the transaction.
 func (s *Store) lockIdentities(ctx context.Context, tx *sql.Tx, n store.NewLaunch) error {
-	keys := []string{
-		"person\x00" + n.Realm + "\x00" + n.LTIUserID,
-		"person\x00" + n.Former.Realm + "\x00" + n.Former.LTIUserID,
+	keys := []string{identityKey(store.Identity{Realm: n.Realm, LTIUserID: n.LTIUserID})}
+	if n.Former != nil {
+		keys = append(keys, identityKey(*n.Former))
 	}
 	// In one order everywhere, so that nobody waits in a circle.
 	slices.Sort(keys)
@@ -122,6 +122,8 @@ func (s *Store) lockIdentities(ctx context.Context, tx *sql.Tx, n store.NewLaunc
 	}
 	return nil
 }
+
+func identityKey(i store.Identity) string { return "person\x00" + i.Realm + "\x00" + i.LTIUserID }
 
 // accountWithoutLink is cases 2 to 4 of store.Store.AcceptLaunch.
 func (s *Store) accountWithoutLink(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now int64) (account, error) {

@@ -159,12 +159,17 @@ func pause(ctx context.Context, tries int) bool {
 	}
 }
 
-// known reports whether an error is an answer of the store package.
+// known reports whether an error is an answer of the store package,
+// or of a function of the caller's.
 func known(err error) bool {
+	if f := (foreign{}); errors.As(err, &f) {
+		return true
+	}
 	for _, k := range []error{
 		store.ErrInvalid, store.ErrReplayed, store.ErrUnknownUser, store.ErrEmailInUse,
 		store.ErrSuspended, store.ErrIssuerChanged, store.ErrNotFound,
 		store.ErrTicketUnknown, store.ErrTicketUsed, store.ErrTicketExpired,
+		store.ErrKeyReused, store.ErrLeaseLost,
 	} {
 		if errors.Is(err, k) {
 			return true

@@ -41,6 +41,8 @@ type Store struct {
 	noteDeployment, trimDeployments         *sql.Stmt
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
+
+	grades gradeStatements
 }
 
 var _ store.Store = (*Store)(nil)
@@ -75,11 +77,7 @@ const launchByNonce = `
 	WHERE n.scope = ?1 AND n.nonce_hash = ?2`
 
 func (s *Store) prepare(ctx context.Context) error {
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		db   *sql.DB
-		text string
-	}{
+	return errors.Join(s.prepareGrades(ctx), s.prepareAll(ctx, []statement{
 		{&s.insertNonce, s.engine.Write, `
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
 			VALUES (?1, ?2, ?3, ?4)
@@ -119,7 +117,18 @@ func (s *Store) prepare(ctx context.Context) error {
 		// can be read.
 		{&s.ping, s.engine.Read, `
 			SELECT count(*) FROM (SELECT id FROM launches LIMIT 1) AS one`},
-	} {
+	}))
+}
+
+// statement is one to prepare.
+type statement struct {
+	stmt **sql.Stmt
+	db   *sql.DB
+	text string
+}
+
+func (s *Store) prepareAll(ctx context.Context, statements []statement) error {
+	for _, p := range statements {
 		var err error
 		if *p.stmt, err = p.db.PrepareContext(ctx, s.text(p.text)); err != nil {
 			return err
@@ -146,6 +155,9 @@ func (s *Store) Lookups() map[string][]any {
 		s.text(accountByEmail): {"u@example.edu"},
 		s.text(findLaunch):     {"id"},
 		s.text(launchByNonce):  {"scope", hashNonce("nonce")},
+		s.text(findProgress):   {"subject", "activity"},
+		s.text(gradesOfPerson): {"subject", "activity"},
+		s.text(findGrade):      {"id"},
 	}
 }
 
@@ -188,8 +200,14 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 			sql.NullString{String: string(n.Claims), Valid: len(n.Claims) > 0}, now); err != nil {
 			return err
 		}
+		if n.Grade != nil {
+			if err := s.join(ctx, tx, n.Grade, l.Subject, n.Activity, now); err != nil {
+				return err
+			}
+		}
 		return s.issueTicket(ctx, tx, n.ID, n.Ticket)
 	})
+	err = unwrapForeign(err)
 	if err != nil {
 		return store.Launch{}, err
 	}
@@ -290,7 +308,8 @@ func (s *Store) LaunchByNonce(ctx context.Context, scope, nonce string) (store.L
 func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.Duration) (store.Purged, error) {
 	var (
 		p           store.Purged
-		deployments int64 // is not reported
+		deployments int64 // are not reported
+		keys        int64
 	)
 	for _, step := range []struct {
 		count  *int64
@@ -313,6 +332,10 @@ func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.D
 		{
 			&deployments, `DELETE FROM unknown_deployments WHERE (platform, deployment_id) IN`,
 			`SELECT platform, deployment_id FROM unknown_deployments WHERE last_seen_at < ?1 LIMIT ?2`, now.Add(-launchRetention),
+		},
+		{
+			&keys, `DELETE FROM idempotency_keys WHERE (client_id, key_hash) IN`,
+			`SELECT client_id, key_hash FROM idempotency_keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2`, now,
 		},
 	} {
 		text := s.text(step.delete + ` (` + step.old + s.engine.Claim + `)`)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,8 @@ type Opener func(t *testing.T, now func() time.Time) store.Store
 
 // Run runs the suite. newDatabase returns the Opener of a fresh, empty database.
 func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
-	for name, test := range map[string]func(*testing.T, *fixture){
+	all := maps.Clone(gradeTests)
+	maps.Copy(all, map[string]func(*testing.T, *fixture){
 		"an accepted launch comes back whole":                      testAcceptLaunch,
 		"a nonce is spent once in its scope":                       testReplay,
 		"the launch of a nonce can be found":                       testLaunchByNonce,
@@ -75,7 +77,15 @@ func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 		"of many exchanges of a ticket at once one succeeds":       testConcurrentExchange,
 		"launches are accepted from all sides while purge runs":    testConcurrentMixed,
 		"many handles opened at once on a fresh database all work": testConcurrentOpen,
-	} {
+		"two hundred first launches of one person make one link":   testManyFirst,
+		"two people with one address race correctly":               testManyAddresses,
+		"a person and their former self make one account at once":  testConcurrentFormer,
+		"two people who were each other make one account at once":  testConcurrentEachOther,
+		"launches at once lose nothing of what they say":           testConcurrentProfile,
+		"of many issuers at once the first one counts":             testConcurrentIssuer,
+		"of many previous issuers at once none is skipped":         testConcurrentPreviousIssuer,
+	})
+	for name, test := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &fixture{clock: start, opener: newDatabase(t)}
@@ -723,19 +733,24 @@ func testReopen(t *testing.T, f *fixture) {
 // lost.
 func race(t *testing.T, f *fixture, lost error, fn func(s store.Store, i int) error) int {
 	t.Helper()
-	handles := []store.Store{f.open(t), f.open(t)}
+	return raceOf(t, []store.Store{f.open(t), f.open(t)}, 24, lost, fn)
+}
+
+// raceOf is race with so many callers, on these handles in turn.
+func raceOf(t *testing.T, handles []store.Store, callers int, lost error, fn func(s store.Store, i int) error) int {
+	t.Helper()
 	var (
 		won   atomic.Int64
 		ready sync.WaitGroup
 		done  sync.WaitGroup
 		begin = make(chan struct{})
 	)
-	for i := range 24 {
+	for i := range callers {
 		ready.Add(1)
 		done.Go(func() {
 			ready.Done()
 			<-begin
-			switch err := fn(handles[i%2], i); {
+			switch err := fn(handles[i%len(handles)], i); {
 			case err == nil:
 				won.Add(1)
 			case !errors.Is(err, lost):
