@@ -64,8 +64,8 @@ fmt: ## Format the Go code.
 	$(GOLANGCI_LINT) fmt ./...
 
 .PHONY: test
-test: ## Run all tests, with the race detector and a real API server.
-	$(if $(RACE),hack/tools/ensure.sh gcc)
+test: ## Run all tests, with the race detector, a real API server and a real PostgreSQL.
+	hack/tools/ensure.sh $(if $(RACE),gcc) postgres
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" \
 		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off $(FLAGS) $(PACKAGES)
 

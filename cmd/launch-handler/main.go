@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/lti-operator/lti-operator/internal/handler"
+	"github.com/lti-operator/lti-operator/internal/store"
+	"github.com/lti-operator/lti-operator/internal/store/postgres"
 	"github.com/lti-operator/lti-operator/internal/store/sqlite"
 )
 
@@ -26,7 +29,7 @@ type flags struct {
 	PublicAddress  string     `help:"Address for launches; TLS ends at the ingress." default:":8080" env:"PUBLIC_ADDRESS"`
 	OpsAddress     string     `help:"Address for /livez, /readyz and /metrics." default:":8081" env:"OPS_ADDRESS"`
 	ControlAddress string     `help:"Address for the operator." default:":8443" env:"CONTROL_ADDRESS"`
-	Store          string     `help:"Where launches are kept: sqlite:FILE." required:"" placeholder:"sqlite:FILE" env:"STORE"`
+	Store          string     `help:"Where launches and grades are kept: sqlite:FILE, postgres://… or postgres-file:FILE with such an address in it." required:"" placeholder:"KIND:WHERE" env:"STORE"`
 	LogLevel       slog.Level `help:"Log level: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
 }
 
@@ -42,14 +45,38 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, f *flags, log *slog.Logger) error {
-	file, ok := strings.CutPrefix(f.Store, "sqlite:")
-	if !ok || file == "" {
-		return fmt.Errorf("--store: %q is not of the form sqlite:FILE", f.Store)
+// errStore does not repeat the value: an address may hold a password.
+var errStore = errors.New("--store must be sqlite:FILE, postgres://… or postgres-file:FILE")
+
+// openStore opens what --store names.
+func openStore(ctx context.Context, where string) (store.Store, error) {
+	var (
+		s   store.Store
+		err error
+	)
+	kind, rest, _ := strings.Cut(where, ":")
+	switch {
+	case rest == "":
+		return nil, errStore
+	case kind == "sqlite":
+		s, err = sqlite.Open(ctx, rest, time.Now)
+	case kind == "postgres", kind == "postgresql":
+		s, err = postgres.Open(ctx, where, time.Now)
+	case kind == "postgres-file":
+		s, err = postgres.OpenFile(ctx, rest, time.Now)
+	default:
+		return nil, errStore
 	}
-	launches, err := sqlite.Open(ctx, file, time.Now)
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, f *flags, log *slog.Logger) error {
+	launches, err := openStore(ctx, f.Store)
+	if err != nil {
+		return err
 	}
 	defer func() {
 		if err := launches.Close(); err != nil {

@@ -15,6 +15,11 @@ node_major=20
 
 # present NAME tells whether the program is there and new enough.
 present() {
+	if [[ $1 == postgres ]]; then
+		# Debian keeps the server out of PATH, one folder for each version.
+		compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null
+		return
+	fi
 	command -v "$1" >/dev/null || return 1
 	case $1 in
 	node) node -e "process.exit(parseInt(process.versions.node) >= $node_major ? 0 : 1)" ;;
@@ -25,6 +30,7 @@ packages_of() {
 	case $1 in
 	node) echo nodejs ;;
 	gcc) echo gcc libc6-dev ;;
+	postgres) echo postgresql ;;
 	chromium | npm | shellcheck) echo "$1" ;;
 	*) die "ensure.sh does not know $1" ;;
 	esac
@@ -53,6 +59,11 @@ say "installing ${packages[*]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() {
+	if [[ " ${missing[*]} " == *' postgres '* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+		# The package would otherwise make a cluster and start it.
+		"${as_root[@]}" install -d /etc/postgresql-common
+		echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+	fi
 	"${as_root[@]}" apt-get -q update &&
 		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"
 }

@@ -105,6 +105,11 @@ func (p Progress) With(r *Report) Progress {
 	return p
 }
 
+// withdrawn tells whether everything that was reported has been taken back.
+func (p *Progress) withdrawn() bool {
+	return !p.At.IsZero() && p.Percent == nil && !p.Completed && p.Score == nil
+}
+
 // Grade is what a gradebook shall hold.
 type Grade struct {
 	Score

@@ -37,33 +37,33 @@ const (
 // Row is one grade of one learner for one link, as far as sending it goes. Versions count what was wanted; a grade is
 // confirmed when Confirmed equals Wanted.
 type Row struct {
-	Protocol Protocol
+	Protocol Protocol `json:"protocol"`
 	// Wanted is the version of the grade that the gradebook shall hold; 0 for none.
-	Wanted int64
+	Wanted int64 `json:"wanted,omitempty"`
 	// Confirmed is the newest version that it is known to have taken.
-	Confirmed int64
+	Confirmed int64 `json:"confirmed,omitempty"`
 	// Sent is the version of the newest message, and SentAt the timestamp in it.
-	Sent   int64
-	SentAt time.Time
+	Sent   int64     `json:"sent,omitempty"`
+	SentAt time.Time `json:"sentAt,omitzero"`
 	// TriedAt is when the newest message was sent, by our clock.
-	TriedAt time.Time
+	TriedAt time.Time `json:"triedAt,omitzero"`
 	// Ambiguous is set while a message with the version and timestamp of the newest one may have been taken without an
 	// answer.
-	Ambiguous bool
+	Ambiguous bool `json:"ambiguous,omitempty"`
 	// LooseUntil is until when a message that nobody has answered may still arrive; zero for none. With Basic Outcomes it
 	// replaces a newer grade then.
-	LooseUntil time.Time
+	LooseUntil time.Time `json:"looseUntil,omitzero"`
 	// Loose is the version of such messages; mixed if there are several.
-	Loose int64
+	Loose int64 `json:"loose,omitempty"`
 	// Attempts since anything was last accepted, or wanted.
-	Attempts int
+	Attempts int `json:"attempts,omitempty"`
 	// DueAt is when to send next, if anything is to be sent.
-	DueAt time.Time
+	DueAt time.Time `json:"dueAt,omitzero"`
 	// Parked says why nothing is sent until somebody asks for it, or there is a new grade or a new launch; empty for not
 	// parked.
-	Parked string
+	Parked string `json:"parked,omitempty"`
 	// Problem is the reason of the last attempt that failed; empty once one succeeded.
-	Problem string
+	Problem string `json:"problem,omitempty"`
 }
 
 // Pauses.

@@ -4,11 +4,12 @@ package grades
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/lti-operator/lti-operator/internal/store"
 )
 
 // Address is where a grade goes. The newest launch of the link says it.
@@ -38,13 +39,16 @@ type Leased struct {
 	// Queue is what rows wait in: those of one registration or consumer key. One queue that is slow keeps no other waiting.
 	Queue   string
 	Address Address
+	// Link and Activity are what the grade is for.
+	Link     store.Link
+	Activity string
 	// Grade is the wanted one; nil to withdraw what was sent.
 	Grade *Grade
 	Row   Row
 }
 
 // ErrLeaseLost reports that a row is no longer leased to the caller. Nothing is changed.
-var ErrLeaseLost = errors.New("lease lost")
+var ErrLeaseLost = store.ErrLeaseLost
 
 // Rows is what the worker needs of a store.
 type Rows interface {

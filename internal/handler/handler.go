@@ -7,10 +7,12 @@ package handler
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -21,10 +23,12 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/configdir"
 	"github.com/lti-operator/lti-operator/internal/egress"
+	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/lti/token"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -55,6 +59,9 @@ type Handler struct {
 	cache    *jwks.Cache
 	fetcher  *guardedFetcher
 	control  atomic.Pointer[controlKeys]
+	book     *grades.Book
+	tokens   *token.Cache
+	worker   *grades.Worker
 }
 
 // New makes a handler. It serves nothing before Run has loaded a table.
@@ -79,12 +86,33 @@ func New(o Options) (*Handler, error) {
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch})
+	h.book = &grades.Book{Store: o.Store, Now: o.Now}
+	h.tool.Book = h.book
+	h.tokens = token.NewCache(&token.Requester{Doer: h.fetcher, Now: o.Now, Random: o.Random}, token.Options{})
+	h.worker = &grades.Worker{
+		Rows: h.book, Log: o.Log, Now: o.Now, Jitter: jitter(o.Random), Observe: h.metrics.Grade,
+		Sender: &grades.Services{
+			Directory: h.tool.Directory(), Tokens: h.tokens, Doer: h.fetcher, LineItems: o.Store, Now: o.Now, Random: o.Random,
+		},
+	}
+	h.book.Wake = h.worker.Wake
 	h.config = configdir.New(configdir.Options{
 		Dir: o.ConfigDir, Logger: o.Log, Now: o.Now,
 		Rejected: func(code configdir.ErrorCode) { h.metrics.ConfigRejected(string(code)) },
 	})
 	h.config.OnChange(h.use)
 	return h, nil
+}
+
+// jitter returns numbers from 0 to 1.
+func jitter(random io.Reader) func() float64 {
+	return func() float64 {
+		var b [2]byte
+		if _, err := io.ReadFull(random, b[:]); err != nil {
+			return 1 // the longest pause
+		}
+		return float64(binary.BigEndian.Uint16(b[:])) / math.MaxUint16
+	}
 }
 
 // use takes over a new table. What cannot be used leaves the last one in place.
@@ -105,6 +133,7 @@ func (h *Handler) use(index *routing.Index) {
 		return
 	}
 	h.tool.Use(snapshot)
+	h.tokens.Retain(func(platform string) bool { return index.Platform(platform) != nil })
 	h.metrics.ConfigLoaded(h.now())
 }
 
@@ -117,6 +146,13 @@ const (
 // Run watches the configuration directory and keeps the store tidy until the context ends.
 func (h *Handler) Run(ctx context.Context) error {
 	go h.purge(ctx)
+	sending := make(chan struct{})
+	go func() {
+		defer close(sending)
+		h.worker.Run(ctx)
+	}()
+	// What is on its way is given back to the store before that is closed.
+	defer func() { <-sending }()
 	return h.config.Run(ctx)
 }
 
@@ -196,6 +232,15 @@ func (f *guardedFetcher) allow(cidrs []string) error {
 	f.client.Store(egress.New(egress.Options{AllowedCIDRs: prefixes}))
 	f.cidrs = key
 	return errors.Join(errs...)
+}
+
+// Do implements service.Doer.
+func (f *guardedFetcher) Do(req *http.Request) (*http.Response, error) {
+	client := f.client.Load()
+	if client == nil {
+		return nil, errors.New("no configuration yet")
+	}
+	return client.Do(req)
 }
 
 // Fetch implements jwks.Fetcher.

@@ -364,6 +364,17 @@ func peopleRefusals() []refusal {
 			return b.redeem(code)
 		}},
 		{name: "suspending nobody", code: lti.AccountUnknown, json: true, do: func(b *browser) answer { return b.setAccount("nobody", false) }},
+		{name: "nothing reported", code: lti.ReportInvalid, json: true, do: func(b *browser) answer { return b.reports("x", "height", nil) }},
+		{
+			name: "another application's activity", code: lti.ClientNotPermitted, json: true,
+			change: func(t *routing.Table) { activityIn(t, "height").Share.ClientID = "another-app" },
+			do:     func(b *browser) answer { return b.reports("x", "height", map[string]any{"completed": true}) },
+		},
+		{name: "key of another report", code: lti.IdempotencyKeyReused, json: true, do: func(b *browser) answer {
+			report := `{"activity":"height","completed":true,"sub":"` + b.enter(b.browser().launch13(moodle(), "height", nil)).Subject + `"`
+			b.postReport(report+"}", clientSecret, "k")
+			return b.postReport(report+`,"percent":1}`, clientSecret, "k")
+		}},
 		{name: "known person", code: lti.IssuerChanged, do: func(b *browser) answer {
 			b.launch13(moodle(), "height", nil).location()
 			changed := moodle()

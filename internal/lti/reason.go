@@ -117,6 +117,12 @@ const (
 	ClientUnauthorized Code = "ClientUnauthorized"
 	CodeInvalid        Code = "CodeInvalid"
 
+	// Progress that the academy reports.
+
+	ReportInvalid        Code = "ReportInvalid"
+	IdempotencyKeyReused Code = "IdempotencyKeyReused"
+	ClientNotPermitted   Code = "ClientNotPermitted"
+
 	// Ourselves.
 
 	StoreUnavailable Code = "StoreUnavailable"
@@ -186,6 +192,9 @@ func reasonTable() []Reason {
 		{LaunchAlreadyUsed, http.StatusConflict, Learner, "The launch was used before; open the activity again."},
 		{ClientUnauthorized, http.StatusUnauthorized, Academy, "The application is not registered, or its credentials are wrong."},
 		{CodeInvalid, http.StatusBadRequest, Academy, "The code is unknown, expired or already used."},
+		{ReportInvalid, http.StatusBadRequest, Academy, "The report of progress is not one that could be true."},
+		{IdempotencyKeyReused, http.StatusUnprocessableEntity, Academy, "The idempotency key came with another report before."},
+		{ClientNotPermitted, http.StatusForbidden, Academy, "The activity belongs to another application of the academy."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},
 		{NotReady, http.StatusServiceUnavailable, Learner, "The service is starting; try again in a moment."},
 		{InternalError, http.StatusInternalServerError, Academy, "Something went wrong on our side."},

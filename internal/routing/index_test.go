@@ -69,7 +69,7 @@ func TestIndexFindsEverythingByItsName(t *testing.T) {
 
 func TestClientSecrets(t *testing.T) {
 	one, two := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-	x := NewIndex("", &Table{AcademyKeys: AcademyKeys{Clients: []Client{{"app", one}, {"other", two}, {"empty", nil}}}})
+	x := NewIndex("", &Table{AcademyKeys: AcademyKeys{Clients: []Client{{ClientID: "app", SecretSHA256: one}, {ClientID: "other", SecretSHA256: two}, {ClientID: "empty"}}}})
 	tests := map[string]struct {
 		client string
 		secret []byte

@@ -27,6 +27,18 @@ const (
 	PresentationEmbedded  = "Embedded"
 )
 
+// SignIn values, as in LTIActivity.spec.share.signIn.
+const (
+	SignInLaunchCode    = "LaunchCode"
+	SignInOpenIDConnect = "OpenIDConnect"
+)
+
+// Line item policies, as in LTIActivity.spec.share.lti13.lineItem.
+const (
+	LineItemCreateIfMissing = "CreateIfMissing"
+	LineItemFromPlatform    = "FromPlatform"
+)
+
 // Table is everything that the launch handler of one academy needs to serve launches. It is immutable once built.
 type Table struct {
 	Academy    Academy
@@ -61,6 +73,18 @@ type Academy struct {
 	// FrameAncestors are the sources (Content Security Policy Level 3, section 6.4.2) that may frame our pages unless a
 	// platform says otherwise.
 	FrameAncestors []string `json:"frameAncestors,omitempty"`
+	// PublicKeys are those of the academy's OpenID Provider, newest first.
+	PublicKeys []JWK `json:"publicKeys,omitempty"`
+	// SCIM is nil when accounts are kept here only.
+	SCIM *SCIM `json:"scim,omitempty"`
+}
+
+// SCIM is the directory in which accounts are made (RFC 7644). Its token is in AcademyKeys.
+type SCIM struct {
+	// URL is the base, without trailing slash; /Users and /Groups are below it.
+	URL string `json:"url"`
+	// LinkFilter is a filter (RFC 7644 section 3.4.2.2) that an account found by its address must match; empty for any.
+	LinkFilter string `json:"linkFilter,omitempty"`
 }
 
 // Platform is a learning system that may launch activities.
@@ -99,8 +123,12 @@ type PlatformLTI13 struct {
 	Issuer            string `json:"issuer"`
 	ClientID          string `json:"clientID"`
 	AuthenticationURL string `json:"authenticationURL"`
-	JWKSURL           string `json:"jwksURL,omitempty"`
-	JWKS              string `json:"jwks,omitempty"`
+	// AccessTokenURL is empty when the platform's services are not used.
+	AccessTokenURL string `json:"accessTokenURL,omitempty"`
+	// AccessTokenAudience is the aud of our assertions; AccessTokenURL if empty.
+	AccessTokenAudience string `json:"accessTokenAudience,omitempty"`
+	JWKSURL             string `json:"jwksURL,omitempty"`
+	JWKS                string `json:"jwks,omitempty"`
 }
 
 // Deployment is one accepted deployment of the tool at the platform.
@@ -136,6 +164,16 @@ type Activity struct {
 type Share struct {
 	TargetURL    string `json:"targetURL"`
 	Presentation string `json:"presentation"`
+	// SignIn is SignInLaunchCode if empty.
+	SignIn string `json:"signIn,omitempty"`
+	// ClientID is the application that people are signed in to over OpenID Connect.
+	ClientID string `json:"clientID,omitempty"`
+	// Grade says what becomes the grade, as in LTIActivity.spec.share.grade; Completion if empty.
+	Grade string `json:"grade,omitempty"`
+	// LineItem is LineItemCreateIfMissing if empty.
+	LineItem string `json:"lineItem,omitempty"`
+	// EnrolmentGroup is the displayName of the group that people are added to; empty for none.
+	EnrolmentGroup string `json:"enrolmentGroup,omitempty"`
 	// PlatformLabels must all be on a platform that opens this over LTI 1.3; empty allows every platform.
 	PlatformLabels map[string]string `json:"platformLabels,omitempty"`
 }
@@ -154,12 +192,14 @@ type JWK struct {
 const (
 	KindPlatform = "platform"
 	KindTool     = "tool"
+	// KindAcademy is the academy's OpenID Provider.
+	KindAcademy = "academy"
 )
 
 // SigningKey is the private key that signs for one registration at a time. Its public half is among the registration's
 // PublicKeys, with those that are about to sign or did until lately.
 type SigningKey struct {
-	// Kind is KindPlatform or KindTool, Name that of the platform or tool.
+	// Kind is KindPlatform, KindTool or KindAcademy, Name that of the platform, tool or academy.
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	// KeyID goes into the kid of what is signed.
@@ -184,6 +224,8 @@ type AcademyKeys struct {
 	Control Control `json:"control"`
 	// Clients are the academy's applications.
 	Clients []Client `json:"clients,omitempty"`
+	// SCIMToken is the bearer token for the directory.
+	SCIMToken string `json:"scimToken,omitempty"`
 }
 
 // Control is what the handler's control port needs: its certificate and the token that the operator presents.
@@ -200,6 +242,11 @@ type Control struct {
 type Client struct {
 	ClientID     string `json:"clientID"`
 	SecretSHA256 []byte `json:"secretSHA256"`
+	// RedirectURIs are where the OpenID Provider may send people of this application to, compared character by character.
+	RedirectURIs []string `json:"redirectURIs,omitempty"`
+	// InitiateLoginURI is where a launched person is sent to sign in; empty when the application does not use OpenID
+	// Connect.
+	InitiateLoginURI string `json:"initiateLoginURI,omitempty"`
 }
 
 // Credential is an LTI 1.2 consumer key with its secrets (two during an overlap) and what it opens.

@@ -10,6 +10,8 @@ const (
 	PathLaunchCodes = "/launch-codes/redeem"
 	PathOpen        = "/launches/open"
 	PathAccounts    = "/accounts/"
+	PathProgress    = "/progress"
+	PathOpenAPI     = "/openapi.yaml"
 )
 
 // PlatformLoginURL is the OIDC login initiation URL for a platform.

@@ -4,12 +4,15 @@ package tool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/lti/token"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
@@ -24,6 +27,8 @@ type Snapshot struct {
 type registration struct {
 	launch.Registration
 	keys launch.Keys
+	// signingKey is our own.
+	signingKey func() (*token.Key, error)
 }
 
 // Prepare makes a snapshot. A registration that cannot be used is prepared so that its launches say why; it does not
@@ -47,6 +52,12 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 			RedirectURI:       routing.PlatformLaunchURL(index.Academy.URL, p.Name),
 			Deployments:       deployments(p),
 		}}
+		r.signingKey = sync.OnceValues(func() (*token.Key, error) {
+			if key := index.SigningKey(routing.KindPlatform, p.Name); key != nil {
+				return token.ParseKey(key.KeyID, []byte(key.PrivateKeyPEM))
+			}
+			return nil, errNoSigningKey
+		})
 		if p.LTI13.JWKSURL != "" {
 			urls[p.LTI13.JWKSURL] = true
 			r.keys = cache.Remote(p.LTI13.JWKSURL)
@@ -60,6 +71,8 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 	cache.Retain(func(url string) bool { return urls[url] })
 	return s, nil
 }
+
+var errNoSigningKey = errors.New("the registration has no signing key")
 
 func deployments(p *routing.Platform) launch.Deployments {
 	d := launch.Deployments{Any: p.AnyDeployment, Activated: make(map[string]bool, len(p.Deployments))}

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
@@ -54,6 +55,7 @@ const maxLoginCookies = 24
 // Tool serves launches. Its fields are set once, before the first request.
 type Tool struct {
 	Store  store.Store
+	Book   *grades.Book
 	Web    *web.Responder
 	Now    func() time.Time
 	Random io.Reader
@@ -80,6 +82,9 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /activities/{activity}", t.info)
 	mux.HandleFunc("POST "+routing.PathOpen, t.open)
 	mux.HandleFunc("POST "+routing.PathLaunchCodes, t.redeem)
+	mux.HandleFunc("POST "+routing.PathProgress, t.reportProgress)
+	mux.HandleFunc("GET "+routing.PathProgress, t.showProgress)
+	mux.HandleFunc("GET "+routing.PathOpenAPI, t.describe)
 	mux.HandleFunc("PUT "+routing.PathAccounts+"{subject}", t.setAccount)
 }
 
@@ -329,6 +334,7 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 		return err
 	}
 	record.ID, record.CandidateSubject, record.Ticket = launchID, subject, ticket
+	record.Grade = t.gradeOf(m, activity, v.platform)
 	if _, err := t.Store.AcceptLaunch(r.Context(), record); err != nil {
 		if errors.Is(err, store.ErrUnknownUser) {
 			v.about.Missing = missingUserData(m)

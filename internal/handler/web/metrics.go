@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/lti"
 )
 
@@ -17,6 +18,7 @@ type Metrics struct {
 	jwks      *prometheus.CounterVec
 	loaded    prometheus.Gauge
 	rejected  *prometheus.CounterVec
+	grades    *prometheus.CounterVec
 }
 
 // Results of a launch, as they stand in the label result.
@@ -45,7 +47,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "lti_handler_config_rejected_total", Help: "Routing tables that were refused, by reason.",
 		}, []string{"reason"}),
 	}
-	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected)
+	m.grades = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lti_grade_messages_total", Help: "Messages to gradebooks by protocol, outcome and the reason of a failure.",
+	}, []string{"protocol", "outcome", "reason"})
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades)
 	return m
 }
 
@@ -70,6 +75,11 @@ func (m *Metrics) JWKSFetch(err error) {
 		result = "failure"
 	}
 	m.jwks.WithLabelValues(result).Inc()
+}
+
+// Grade counts one message to a gradebook.
+func (m *Metrics) Grade(row *grades.Leased, result grades.Result) {
+	m.grades.WithLabelValues(string(row.Row.Protocol), string(result.Outcome), result.Reason).Inc()
 }
 
 // ConfigLoaded records that a table came into use.

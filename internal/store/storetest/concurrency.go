@@ -86,7 +86,6 @@ func testConcurrentFormer(t *testing.T, f *fixture) {
 	for round := range 20 {
 		var subjects sync.Map
 		user, email := fmt.Sprint("u", round), fmt.Sprintf("u%d@example.edu", round)
-		old := in("key", user, email, vouched)
 		raceOf(t, handles, 10, nil, func(s store.Store, i int) error {
 			n := in("moodle", user, email, vouched, former("key", user))
 			if i%2 == 0 {
@@ -101,7 +100,7 @@ func testConcurrentFormer(t *testing.T, f *fixture) {
 		}
 		// The same without a voucher, once the old identity is known.
 		user, email = "n"+user, "n"+email
-		old = in("key", user, email)
+		old := in("key", user, email)
 		account := accept(t, handles[0], old)
 		raceOf(t, handles, 5, nil, func(s store.Store, _ int) error {
 			l, err := s.AcceptLaunch(t.Context(), in("moodle", user, email, former("key", user)))

@@ -149,7 +149,8 @@ func (s *Server) init() error {
 		}
 		s.credential = &syscall.Credential{Uid: uid, Gid: gid}
 	}
-	cmd := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username=postgres", "--auth=trust",
+	cmd := exec.Command(filepath.Join(s.bin, "initdb"), //nolint:gosec // found by programs
+		"--pgdata", s.data(), "--username=postgres", "--auth=trust",
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = s.dir, s.environment(), &syscall.SysProcAttr{Credential: s.credential}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -202,12 +203,12 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	args := []string{"-D", s.data()}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), args...)
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), args...) //nolint:gosec // found by programs
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.environment(), log, log
 	cmd.SysProcAttr = processAttributes(s.credential)
 
@@ -307,7 +308,7 @@ func (s *Server) CreateDatabase() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	s.databases++
 	name, password := fmt.Sprintf("test%d", s.databases), rand.Text()
 	for _, statement := range []string{
