@@ -86,13 +86,50 @@ type ActivityShare struct {
 	// presentation: NewWindow or Embedded. Left out: NewWindow.
 	// +optional
 	Presentation Presentation `json:"presentation,omitempty"`
+	// grade says what becomes the other system's grade: Completion is the score where there is one, and otherwise 1 of 1
+	// once the activity is completed; Score is the score alone; Progress is how much is done, in percent. Left out:
+	// Completion.
+	// +optional
+	Grade GradePolicy `json:"grade,omitempty"`
 	// lti12 are the settings of the OAuth-signed form launch (LTI 1.0 to 1.2).
 	// +optional
 	LTI12 *ShareLTI12 `json:"lti12,omitempty"`
+	// lti13 are the settings of the LTI 1.3 launch.
+	// +optional
+	LTI13 *ShareLTI13 `json:"lti13,omitempty"`
 	// platforms selects the LTIPlatforms of the academy that may open this over LTI 1.3, by their labels. Left out:
 	// all of them.
 	// +optional
 	Platforms *PlatformSelector `json:"platforms,omitempty"`
+}
+
+// GradePolicy says what becomes the other system's grade.
+// +kubebuilder:validation:Enum=Completion;Score;Progress
+type GradePolicy string
+
+// Values of GradePolicy.
+const (
+	GradeCompletion GradePolicy = "Completion"
+	GradeScore      GradePolicy = "Score"
+	GradeProgress   GradePolicy = "Progress"
+)
+
+// LineItemPolicy says who makes the column of the other system's gradebook.
+// +kubebuilder:validation:Enum=CreateIfMissing;FromPlatform
+type LineItemPolicy string
+
+// Values of LineItemPolicy.
+const (
+	LineItemCreateIfMissing LineItemPolicy = "CreateIfMissing"
+	LineItemFromPlatform    LineItemPolicy = "FromPlatform"
+)
+
+// ShareLTI13 are the settings of the LTI 1.3 launch.
+type ShareLTI13 struct {
+	// lineItem: CreateIfMissing makes a column in the platform's gradebook for a link that has none; FromPlatform uses
+	// the platform's own only. Left out: CreateIfMissing.
+	// +optional
+	LineItem LineItemPolicy `json:"lineItem,omitempty"`
 }
 
 // ShareLTI12 are the settings of the OAuth-signed form launch.
@@ -227,6 +264,22 @@ func (s *ActivityShare) EffectivePresentation() Presentation {
 		return NewWindow
 	}
 	return s.Presentation
+}
+
+// EffectiveGrade resolves share.grade: Completion when left out.
+func (s *ActivityShare) EffectiveGrade() GradePolicy {
+	if s.Grade == "" {
+		return GradeCompletion
+	}
+	return s.Grade
+}
+
+// EffectiveLineItem resolves share.lti13.lineItem: CreateIfMissing when left out.
+func (s *ActivityShare) EffectiveLineItem() LineItemPolicy {
+	if s.LTI13 == nil || s.LTI13.LineItem == "" {
+		return LineItemCreateIfMissing
+	}
+	return s.LTI13.LineItem
 }
 
 // LTI12SecretName is the Secret with the activity's consumer key and secret, and whether the operator generates it.

@@ -69,6 +69,7 @@ type LTIPlatformSpec struct {
 
 // PlatformLTI13 is the LTI 1.3 registration at the platform.
 // +kubebuilder:validation:XValidation:rule="has(self.jwksURL) != has(self.jwks)",message="give exactly one of jwksURL and jwks"
+// +kubebuilder:validation:XValidation:rule="!has(self.accessTokenAudience) || has(self.accessTokenURL)",message="accessTokenAudience needs accessTokenURL"
 type PlatformLTI13 struct {
 	// issuer is the platform's issuer (its "platform ID"), exactly as it stands in the id_token's iss.
 	// +required
@@ -86,6 +87,12 @@ type PlatformLTI13 struct {
 	// without.
 	// +optional
 	AccessTokenURL *PeerURL `json:"accessTokenURL,omitempty"`
+	// accessTokenAudience is what the platform wants to see as audience of this tool's requests for access tokens;
+	// Brightspace has one of its own. Left out: accessTokenURL.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	AccessTokenAudience string `json:"accessTokenAudience,omitempty"`
 	// jwksURL is the address of the platform's public keys.
 	// +optional
 	JWKSURL *PeerURL `json:"jwksURL,omitempty"`

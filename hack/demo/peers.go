@@ -69,6 +69,7 @@ type platformLTI13 struct {
 	DeploymentID       string   `json:"deploymentID"`
 	LoginInitiationURL string   `json:"loginInitiationURL"`
 	RedirectURIs       []string `json:"redirectURIs"`
+	JWKSURL            string   `json:"jwksURL"`
 	Activities         []link13 `json:"activities"`
 }
 
@@ -132,6 +133,7 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 		Platform: platformFile{LTI13: platformLTI13{
 			Issuer: string(spec.Issuer), ClientID: spec.ClientID, DeploymentID: deployments.List[0].ID,
 			LoginInitiationURL: details.LoginInitiationURL, RedirectURIs: []string{details.RedirectURI},
+			JWKSURL: details.JWKSURL,
 		}},
 		Check: checkFile{
 			Platform: "http://lms.localhost:" + strconv.Itoa(platformPort), Handler: academy.Spec.URL,

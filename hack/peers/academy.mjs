@@ -9,7 +9,7 @@
 // EMBEDDED_COURSES    courses that may be shown in another site's frame, comma separated (43)
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { escapeHTML, parseCookies, redirect, request, sendHTML, serve } from './web.mjs';
+import { escapeHTML, parseCookies, readForm, redirect, request, sendHTML, serve } from './web.mjs';
 
 const port = Number(process.env.ACADEMY_PORT ?? 9403);
 const handlerURL = process.env.LTI_URL ?? 'http://lti.localhost:9402';
@@ -24,19 +24,32 @@ if (!secretFile) {
 /** Sessions by cookie value: the course that was opened and the claims of the launch. */
 const sessions = new Map();
 
-async function redeem(code) {
+async function post(path, contentType, body) {
   const secret = readFileSync(secretFile, 'utf8').trim();
-  const answer = await request(`${handlerURL}/launch-codes/redeem`, {
+  const answer = await request(handlerURL + path, {
     method: 'POST',
     headers: {
       Authorization: `Basic ${Buffer.from(`${clientID}:${secret}`).toString('base64')}`,
-      'Content-Type': 'application/x-www-form-urlencoded',
+      'Content-Type': contentType,
       Accept: 'application/json',
     },
-    body: new URLSearchParams({ code }).toString(),
+    body,
   });
   if (answer.status !== 200) throw new Error(`the launch handler answered ${answer.status}`);
   return JSON.parse(answer.text);
+}
+
+const redeem = code => post('/launch-codes/redeem', 'application/x-www-form-urlencoded', new URLSearchParams({ code }).toString());
+
+/** Tells the launch handler how far the learner is; fields that are left empty have not changed. */
+function report({ claims }, form) {
+  const progress = {
+    sub: claims.sub, activity: claims.activity, at: new Date(Date.now() - 1000 * Number(form.ago || 0)).toISOString(),
+    ...(form.percent && { percent: Number(form.percent) }),
+    ...(form.completed && { completed: true }),
+    ...(form.given && { score: { given: Number(form.given), maximum: Number(form.maximum) } }),
+  };
+  return post('/progress', 'application/json', JSON.stringify(progress));
 }
 
 function sendRefusal(res, status, why, headers) {
@@ -59,7 +72,12 @@ function sendCourse(res, session, headers) {
 <tr><th scope="row">Course there</th><td data-testid="context">${escapeHTML(rows.course)}</td></tr>
 <tr><th scope="row">LTI version</th><td data-testid="lti-version">${escapeHTML(rows.version)}</td></tr>
 <tr><th scope="row">Session</th><td data-testid="session">${escapeHTML(session.name)}</td></tr>
-</table>`, headers);
+</table>
+<form method="post"><fieldset><legend>Report progress</legend>
+<label>Points <input name="given"></label> <label>of <input name="maximum" value="10"></label>
+<label>Percent <input name="percent"></label> <label>Seconds ago <input name="ago"></label>
+<label><input type="checkbox" name="completed"> Completed</label> <button data-testid="report">Report</button>
+<output data-testid="reported">${session.reports ?? 0}</output></fieldset></form>`, headers);
 }
 
 await serve(port, async (req, res, url) => {
@@ -89,6 +107,11 @@ await serve(port, async (req, res, url) => {
   }
   const session = sessions.get(parseCookies(req.headers.cookie).academy_session);
   if (session?.course !== course) return sendRefusal(res, 401, 'There is no session for this course.', headers);
+  if (req.method === 'POST') {
+    await report(session, await readForm(req));
+    session.reports = (session.reports ?? 0) + 1;
+    return redirect(res, url.pathname + url.search, headers);
+  }
   sendCourse(res, session, headers);
 });
 console.log(`academy: http://academy.localhost:${port}`);

@@ -334,6 +334,51 @@ for (const version of ['13', '12']) {
   });
 }
 
+/** Reports with the form on the academy's page. */
+async function report(page, fields) {
+  const before = Number(await textOf(page, 'reported'));
+  for (const [name, value] of Object.entries(fields)) {
+    const input = page.locator(`input[name="${name}"]`);
+    if (value === true) await input.check();
+    else await input.fill(String(value));
+  }
+  await testid(page, 'report').click();
+  await page.waitForFunction(count => Number(document.querySelector('[data-testid="reported"]')?.textContent) === count, before + 1);
+}
+
+/** The learner's grades for one activity in both gradebooks. */
+async function gradesOf(user) {
+  const all = JSON.parse((await request(`${config.platform}/grades`)).text);
+  return ['13', '12'].map(version => Object.entries(all).find(([key]) => key.startsWith(`${version} `) && key.endsWith(` ${user}`))?.[1]);
+}
+
+async function expectGrades(value, within) {
+  const started = Date.now();
+  for (;;) {
+    const found = await gradesOf('17');
+    if (found.every(grade => grade === value)) return Date.now() - started;
+    assert(Date.now() - started < within, `after ${within} ms the gradebooks hold ${JSON.stringify(found)}, not ${value}`);
+    await new Promise(resolve => setTimeout(resolve, 10));
+  }
+}
+
+await check('grades: 8 of 10 stands in the gradebooks of LTI 1.3 and 1.2 within a second, and only what is newer changes it', async () => {
+  const context = await openBrowser();
+  let page;
+  for (const version of ['13', '12']) {
+    page = await launch(context, { version, person: 'learner', place: 'window', activity: config.newWindow.name });
+    await expectArrived(page, version, 'learner', config.newWindow);
+  }
+  await report(page, { given: 8, maximum: 10, completed: true });
+  console.log(`# both gradebooks had it after ${await expectGrades(0.8, 1000)} ms`);
+  await report(page, { given: 3, maximum: 10, ago: 60 }); // older
+  await report(page, { percent: 10 }); // a finished course is opened again
+  await new Promise(resolve => setTimeout(resolve, 1500));
+  assert((await gradesOf('17')).every(grade => grade === 0.8), 'an older score or a re-opened course changed the grade');
+  await report(page, { given: 0, maximum: 10 });
+  await expectGrades(0, 3000);
+});
+
 await check('LTI 1.2: an unknown consumer key gets a page with a reference number', async () => {
   const context = await openBrowser();
   const answered = context.waitForEvent('response', response =>

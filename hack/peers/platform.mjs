@@ -12,16 +12,17 @@
 //       "clientID": "demo-client", "deploymentID": "1",
 //       "loginInitiationURL": "/platforms/demo-lms/login",
 //       "redirectURIs": ["/platforms/demo-lms/launch"],
+//       "jwksURL": "/platforms/demo-lms/jwks.json",
 //       "activities": [{"name": "working-at-height", "title": "Working safely at height", "resourceURL": "/activities/working-at-height"}]
 //     },
 //     "lti12": [{"name": "working-at-height", "title": "Working safely at height",
 //       "launchURL": "/activities/working-at-height/launch", "consumerKey": "…", "sharedSecret": "…"}]
 //   }
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { calculateJwkThumbprint, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
 import oauthSignature from 'oauth-signature';
-import { escapeHTML, readForm, sendHTML, sendJSON, sendPostForm, serve } from './web.mjs';
+import { escapeHTML, readForm, readText, request, sendHTML, sendJSON, sendPostForm, serve } from './web.mjs';
 
 const port = Number(process.env.LMS_PORT ?? 9401);
 const here = `http://lms.localhost:${port}`;
@@ -57,6 +58,7 @@ function readConfig() {
       issuer: lti13.issuer ?? here,
       loginInitiationURL: absolute(lti13.loginInitiationURL),
       redirectURIs: lti13.redirectURIs.map(absolute),
+      jwksURL: lti13.jwksURL && absolute(lti13.jwksURL),
       activities: lti13.activities.map(activity => ({ ...activity, resourceURL: absolute(activity.resourceURL) })),
     },
     lti12: lti12.map(link => ({ ...link, launchURL: absolute(link.launchURL) })),
@@ -219,14 +221,80 @@ function signIDToken(tool, { link, user, place }, nonce) {
     .setIssuer(tool.issuer).setAudience(tool.clientID).setSubject(user.id).setIssuedAt().setExpirationTime('60s').sign(privateKey);
 }
 
+/** Grades by version, link and user, as a teacher sees them: from 0 to 1. */
+const grades = new Map();
+const tokens = new Set();
+const assertions = new Set();
+
+/** Access tokens (OAuth 2.0 client credentials with a signed assertion, RFC 7523). */
+async function sendToken(req, res, config) {
+  const form = await readForm(req);
+  try {
+    const keys = await request(config.lti13.jwksURL);
+    const { payload } = await jwtVerify(form.client_assertion, createLocalJWKSet(JSON.parse(keys.text)), {
+      algorithms: ['RS256'], issuer: config.lti13.clientID, subject: config.lti13.clientID, audience: `${here}/service/token`,
+      requiredClaims: ['jti', 'exp', 'iat'], maxTokenAge: '5m',
+    });
+    if (assertions.has(payload.jti)) throw new Error('the assertion was used before');
+    assertions.add(payload.jti);
+  } catch (error) {
+    return sendJSON(res, 400, { error: 'invalid_client', error_description: error.message });
+  }
+  const token = randomUUID();
+  tokens.add(token);
+  sendJSON(res, 200, { access_token: token, token_type: 'Bearer', expires_in: 3600, scope: form.scope });
+}
+
+/** A score of Assignment and Grade Services; of two the one with the later second counts. */
+async function takeScore(req, res, link) {
+  if (!tokens.has(req.headers.authorization?.replace(/^Bearer /, ''))) return sendJSON(res, 401, { error: 'invalid_token' });
+  if (req.headers['content-type'] !== 'application/vnd.ims.lis.v1.score+json') return sendJSON(res, 415, {});
+  const score = JSON.parse(await readText(req));
+  const key = `13 ${link} ${score.userId}`;
+  const at = Math.floor(Date.parse(score.timestamp) / 1000);
+  if (grades.get(key)?.at >= at) return sendJSON(res, 409, { error: 'there is a later score' });
+  const graded = score.gradingProgress === 'FullyGraded' && score.scoreGiven !== undefined;
+  grades.set(key, { at, value: graded ? score.scoreGiven / score.scoreMaximum : null });
+  sendJSON(res, 200, {});
+}
+
+/** Basic Outcomes: the signature (OAuth 1.0a) covers the body by its hash. */
+async function takeOutcome(req, res, config) {
+  const body = await readText(req);
+  const params = Object.fromEntries([...(req.headers.authorization ?? '').matchAll(/(oauth_[a-z_]+)="([^"]*)"/g)]
+    .map(([, name, value]) => [name, decodeURIComponent(value)]));
+  const { oauth_signature: signature, ...signed } = params;
+  const link = config.lti12.find(({ consumerKey }) => consumerKey === params.oauth_consumer_key);
+  const hash = createHash('sha1').update(body).digest('base64');
+  const expected = link && oauthSignature.generate('POST', `${here}/service/outcomes`, signed, link.sharedSecret, undefined, { encodeSignature: false });
+  const id = body.match(/<sourcedId>(.*?)<\/sourcedId>/s)?.[1].replace(/&(quot|#34|amp|lt|gt);/g, (_, name) => ({ quot: '"', '#34': '"', amp: '&', lt: '<', gt: '>' })[name]);
+  const value = body.match(/<textString>(.*?)<\/textString>/s)?.[1];
+  const ok = expected && signature === expected && params.oauth_body_hash === hash && id && value !== undefined;
+  if (ok) {
+    const { data } = JSON.parse(id);
+    grades.set(`12 ${data.instanceid} ${data.userid}`, { value: Number(value) });
+  }
+  res.writeHead(200, { 'Content-Type': 'application/xml' }).end(`<?xml version="1.0" encoding="UTF-8"?>
+<imsx_POXEnvelopeResponse xmlns="http://www.imsglobal.org/services/ltiv1p1/xsd/imsoms_v1p0">
+<imsx_POXHeader><imsx_POXResponseHeaderInfo><imsx_version>V1.0</imsx_version><imsx_messageIdentifier>${randomUUID()}</imsx_messageIdentifier>
+<imsx_statusInfo><imsx_codeMajor>${ok ? 'success' : 'failure'}</imsx_codeMajor><imsx_severity>status</imsx_severity>
+<imsx_description/><imsx_messageRefIdentifier>1</imsx_messageRefIdentifier></imsx_statusInfo></imsx_POXResponseHeaderInfo></imsx_POXHeader>
+<imsx_POXBody><replaceResultResponse/></imsx_POXBody></imsx_POXEnvelopeResponse>`);
+}
+
 await serve(port, async (req, res, url) => {
   const config = readConfig();
+  const scores = url.pathname.match(/^\/service\/\w+\/lineitems\/(\d+)\/lineitem\/scores$/);
+  if (scores && req.method === 'POST') return takeScore(req, res, scores[1]);
   switch (url.pathname) {
     case '/': return sendIndex(res, config);
     case '/open': return sendLaunch(res, config, url.searchParams);
     case '/frame': return sendHTML(res, 200, course.title,
       `<iframe data-testid="tool" title="Activity" src="/open${escapeHTML(url.search)}"></iframe>`);
     case '/authorize': return authorize(req, res, config, url.searchParams);
+    case '/service/token': return sendToken(req, res, config);
+    case '/service/outcomes': return takeOutcome(req, res, config);
+    case '/grades': return sendJSON(res, 200, Object.fromEntries([...grades].map(([key, { value }]) => [key, value])));
     case '/jwks.json': return sendJSON(res, 200, { keys: [{ ...jwk, kid, alg: 'RS256', use: 'sig' }] });
     default: return sendHTML(res, 404, 'Not found', '');
   }

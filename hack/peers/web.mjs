@@ -8,8 +8,8 @@ export const escapeHTML = text => String(text ?? '').replace(/[&<>"']/g, c => `&
 export const parseCookies = header => Object.fromEntries((header ?? '').split(/;\s*/).filter(Boolean)
   .map(pair => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
 
-/** Reads a form body; a name that comes twice keeps its first value. */
-export async function readForm(req) {
+/** Reads a body as text. */
+export async function readText(req) {
   const chunks = [];
   let size = 0;
   for await (const chunk of req) {
@@ -17,8 +17,13 @@ export async function readForm(req) {
     if (size > bodyLimit) throw new Error('the body is too large');
     chunks.push(chunk);
   }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Reads a form body; a name that comes twice keeps its first value. */
+export async function readForm(req) {
   const form = {};
-  for (const [name, value] of new URLSearchParams(Buffer.concat(chunks).toString('utf8'))) form[name] ??= value;
+  for (const [name, value] of new URLSearchParams(await readText(req))) form[name] ??= value;
   return form;
 }
 

@@ -45,6 +45,13 @@ func (c *compiler) activities() {
 
 func share(in *v1alpha1.ActivityShare) *routing.Share {
 	out := &routing.Share{TargetURL: string(in.TargetURL), Presentation: string(in.EffectivePresentation())}
+	// What is left out stays so: tables of before these fields were there stay as they were.
+	if g := in.EffectiveGrade(); g != v1alpha1.GradeCompletion {
+		out.Grade = string(g)
+	}
+	if l := in.EffectiveLineItem(); l != v1alpha1.LineItemCreateIfMissing {
+		out.LineItem = string(l)
+	}
 	if in.Platforms != nil {
 		out.PlatformLabels = in.Platforms.MatchLabels
 	}

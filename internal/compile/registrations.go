@@ -240,6 +240,9 @@ func platformLTI13(p *v1alpha1.LTIPlatform) *routing.PlatformLTI13 {
 		ClientID:          in.ClientID,
 		AuthenticationURL: string(in.AuthenticationURL),
 	}
+	if in.AccessTokenURL != nil {
+		out.AccessTokenURL, out.AccessTokenAudience = string(*in.AccessTokenURL), in.AccessTokenAudience
+	}
 	if in.JWKSURL != nil {
 		out.JWKSURL = string(*in.JWKSURL)
 	}
