@@ -18,6 +18,8 @@ PACKAGES ?= ./...
 FLAGS ?=
 # How long `make fuzz` tries each target.
 FUZZTIME ?= 20s
+# Flags of `make faults`.
+FAULTS ?=
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
 BENCH ?=
 
@@ -72,6 +74,11 @@ test: ## Run all tests, with the race detector, a real API server and a real Pos
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each (default 20s).
 	FUZZTIME=$(FUZZTIME) hack/tools/fuzz.sh
+
+.PHONY: faults
+faults: build ## Kill handlers and database and let gradebooks fail; no grade may get lost. More with FAULTS='--seed=2 --faults=500'.
+	hack/tools/ensure.sh postgres
+	go run ./hack/faults $(FAULTS)
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl from source (once, some minutes) and print their folder.

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command faults judges whether grades get lost. Two launch handlers share one PostgreSQL; learners are launched from
+// four gradebooks each, and an academy reports their progress while handlers and the database are killed and the
+// gradebooks fail in every way that they can. In the end every gradebook must hold the newest report that was acknowledged.
+//
+//	go run ./hack/faults --handler bin/launch-handler --seed 1 --learners 260 --faults 60 --pause 700ms
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	handler  string
+	seed     uint64
+	learners int
+	faults   int
+	pause    time.Duration
+	settle   time.Duration
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.handler, "handler", "bin/launch-handler", "the launch handler's program")
+	flag.Uint64Var(&o.seed, "seed", 1, "seed of the faults and reports")
+	flag.IntVar(&o.learners, "learners", 260, "how many learners; each has four grades")
+	flag.IntVar(&o.faults, "faults", 60, "how many faults")
+	flag.DurationVar(&o.pause, "pause", 700*time.Millisecond, "the mean time between faults")
+	flag.DurationVar(&o.settle, "settle", 4*time.Minute, "how long grades may take to arrive once nothing fails any more")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, &o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(1)
+	}
+}
+
+// learner is one person with what the academy has reported about them.
+type learner struct {
+	user, subject string
+	mu            sync.Mutex
+	// acknowledged is the newest report that was answered with 200; reports are numbered from 1, and so are their points.
+	acknowledged int
+}
+
+func run(ctx context.Context, o *options) (err error) {
+	started := time.Now()
+	w, err := newWorld(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	fmt.Printf("seed %d: %d learners, %d grades, %d faults\n", o.seed, o.learners, o.learners*gradebooksEach, o.faults)
+	learners, err := w.launchAll(ctx, o.learners)
+	if err != nil {
+		return fmt.Errorf("launch: %w", err)
+	}
+	fmt.Printf("launched in %.1f s\n", time.Since(started).Seconds())
+
+	reporting, stopReporting := context.WithCancel(ctx)
+	var reporters sync.WaitGroup
+	for i, part := range chunks(learners, 8) {
+		random := rand.New(rand.NewPCG(o.seed, uint64(i+1)))
+		reporters.Go(func() { w.report(reporting, random, part) })
+	}
+	kinds := w.injectAll(ctx, rand.New(rand.NewPCG(o.seed, 0)), o)
+	stopReporting()
+	reporters.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// The last word about everybody.
+	for _, l := range learners {
+		if err := w.reportUntilTaken(ctx, rand.New(rand.NewPCG(o.seed, 99)), l, l.acknowledged+1); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("faults: %s\n", kinds)
+	settling := time.Now()
+	verdict := w.settle(ctx, learners, o.settle)
+	fmt.Printf("settled in %.1f s; %s\n", time.Since(settling).Seconds(), verdict)
+	if verdict.missing+verdict.wrong+verdict.backwards > 0 {
+		return errors.New("grades were lost, wrong or went backwards")
+	}
+	fmt.Printf("ok in %.1f s\n", time.Since(started).Seconds())
+	return nil
+}
+
+// chunks divides learners among n.
+func chunks(all []*learner, n int) [][]*learner {
+	out := make([][]*learner, n)
+	for i, l := range all {
+		out[i%n] = append(out[i%n], l)
+	}
+	return out
+}

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/ags"
+	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
+)
+
+const (
+	academyURL   = "https://lti.acme.example"
+	clientID     = "academy-app"
+	activityName = "height"
+	// gradebooksEach is how many gradebooks have a grade of each learner: two courses of one system, one of another, and
+	// one over LTI 1.2.
+	gradebooksEach = 4
+	consumerKey    = "form-key"
+	// maximum is what points are out of. It divides nicely, so that fractions are exact.
+	maximum = 1000
+)
+
+// world is everything that runs.
+type world struct {
+	dir      string
+	database *pgtest.Server
+	address  string
+	handlers []*process
+	books    []*gradebook
+	key      *rsa.PrivateKey
+	secret   string
+	shared   string
+	client   *http.Client
+}
+
+// process is a launch handler that is started again whenever it was killed.
+type process struct {
+	path, address string
+	args          []string
+	log           *os.File
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+}
+
+func newWorld(ctx context.Context, o *options) (_ *world, err error) {
+	dir, err := os.MkdirTemp("", "faults-")
+	if err != nil {
+		return nil, err
+	}
+	w := &world{
+		dir: dir, secret: rand.Text() + rand.Text(), shared: rand.Text(), client: &http.Client{Timeout: 15 * time.Second},
+		books: []*gradebook{newGradebook("moodle", true), newGradebook("canvas", false), newGradebook("form", false)},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		return nil, err
+	}
+	if err := w.writeTable(); err != nil {
+		return nil, err
+	}
+	if w.database, err = pgtest.Run(); err != nil {
+		return nil, err
+	}
+	if w.address, err = w.database.CreateDatabase(); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "uri")
+	if err := os.WriteFile(file, []byte(w.address), 0o600); err != nil {
+		return nil, err
+	}
+	for i := range 2 {
+		address, err := freeAddress(ctx)
+		if err != nil {
+			return nil, err
+		}
+		log, err := os.Create(filepath.Join(dir, fmt.Sprintf("handler-%d.log", i)))
+		if err != nil {
+			return nil, err
+		}
+		p := &process{path: o.handler, address: address, log: log, args: []string{
+			"--config-dir=" + filepath.Join(dir, "config"), "--store=postgres-file:" + file, "--public-address=" + address,
+			"--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
+		}}
+		w.handlers = append(w.handlers, p)
+		if err := p.start(); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.waitForHandlers(ctx)
+}
+
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (p *process) start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cmd = exec.Command(p.path, p.args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	return p.cmd.Start()
+}
+
+// kill ends the process at once, and forgets it.
+func (p *process) kill() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return nil
+	}
+	err := p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // killed is what it was
+	p.cmd = nil
+	return err
+}
+
+func (w *world) waitForHandlers(ctx context.Context) error {
+	for _, p := range w.handlers {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			status, _, err := w.do(ctx, w.client, p, http.MethodGet, "/activities/"+activityName, "", nil, nil)
+			if err == nil && status == http.StatusOK {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s does not answer: %d, %w", p.address, status, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) close() error {
+	var errs []error
+	for _, p := range w.handlers {
+		errs = append(errs, p.kill(), p.log.Close())
+	}
+	for _, b := range w.books {
+		b.server.CloseClientConnections()
+		b.server.Close()
+	}
+	if w.database != nil {
+		errs = append(errs, w.database.Close())
+	}
+	if len(errs) == 0 || errors.Join(errs...) == nil {
+		return os.RemoveAll(w.dir)
+	}
+	return errors.Join(errs...)
+}
+
+// writeTable writes the routing table as kubelet would.
+func (w *world) writeTable() error {
+	academy, err := keys.NewAcademy(rand.Reader, time.Now())
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(w.key)
+	if err != nil {
+		return err
+	}
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	public := keys.PublicJWK(&w.key.PublicKey)
+	set, err := json.Marshal(map[string]any{"keys": []routing.JWK{public}})
+	if err != nil {
+		return err
+	}
+	client, token := sha256.Sum256([]byte(w.secret)), sha256.Sum256([]byte(academy.ControlToken))
+	table := &routing.Table{
+		Academy: routing.Academy{
+			Name: "default", Title: "Acme Academy", URL: academyURL, Active: true, AllowPrivateCIDRs: []string{"127.0.0.0/8"},
+			Users: routing.Users{AnyEmail: true},
+		},
+		Activities: []routing.Activity{{Name: activityName, Title: "Height", Type: "ELearning", Share: &routing.Share{
+			TargetURL: "https://academy.acme.example/courses/42", Presentation: routing.PresentationEmbedded,
+		}}},
+		Credentials: []routing.Credential{{ConsumerKey: consumerKey, Secrets: []string{w.shared}, Activity: activityName, Realm: "forms"}},
+		AcademyKeys: routing.AcademyKeys{
+			StateKeys: [][]byte{academy.StateKey},
+			Control: routing.Control{
+				CertificatePEM: string(academy.ControlCertificatePEM), PrivateKeyPEM: string(academy.ControlPrivateKeyPEM), TokenSHA256: token[:],
+			},
+			Clients: []routing.Client{{ClientID: clientID, SecretSHA256: client[:]}},
+		},
+	}
+	for _, b := range w.books[:2] {
+		table.Platforms = append(table.Platforms, routing.Platform{
+			Name: b.name, Title: b.name, Active: true, Realm: b.name, AnyDeployment: true, Users: routing.Users{AnyEmail: true},
+			PublicKeys: []routing.JWK{public},
+			LTI13: &routing.PlatformLTI13{
+				Issuer: "https://" + b.name + ".example", ClientID: "client", AuthenticationURL: "https://" + b.name + ".example/auth",
+				AccessTokenURL: b.server.URL + "/token", JWKS: string(set),
+			},
+		})
+		table.SigningKeys = append(table.SigningKeys, routing.SigningKey{
+			Kind: routing.KindPlatform, Name: b.name, KeyID: public.KeyID, PrivateKeyPEM: private,
+		})
+	}
+	split, err := routing.Split(table)
+	if err != nil {
+		return err
+	}
+	files, err := split.Files()
+	if err != nil {
+		return err
+	}
+	version := filepath.Join(w.dir, "config", "..version")
+	if err := os.MkdirAll(version, 0o700); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(version, name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return os.Symlink("..version", filepath.Join(w.dir, "config", "..data"))
+}
+
+// do sends a request to a handler, as an ingress would.
+func (w *world) do(ctx context.Context, client *http.Client, p *process, method, path, contentType string, body io.Reader, edit func(*http.Request)) (int, http.Header, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.address+path, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Host = "lti.acme.example"
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	if edit != nil {
+		edit(r)
+	}
+	answer, err := client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return answer.StatusCode, answer.Header, errors.Join(err, answer.Body.Close())
+}
+
+const form = "application/x-www-form-urlencoded"
+
+// launchAll launches every learner from every gradebook.
+func (w *world) launchAll(ctx context.Context, n int) ([]*learner, error) {
+	learners := make([]*learner, n)
+	for i := range learners {
+		l := &learner{user: fmt.Sprintf("user-%04d", i)}
+		learners[i] = l
+		for _, c := range []struct{ book, course int }{{0, 1}, {0, 2}, {1, 1}} {
+			subject, err := w.launch13(ctx, w.handlers[i%2], w.books[c.book], l.user, fmt.Sprint("course", c.course))
+			if err != nil {
+				return nil, err
+			}
+			if l.subject != "" && l.subject != subject {
+				return nil, errors.New("one learner has two accounts")
+			}
+			l.subject = subject
+		}
+		if err := w.launch12(ctx, w.handlers[(i+1)%2], l.user); err != nil {
+			return nil, err
+		}
+	}
+	return learners, nil
+}
+
+const claim = "https://purl.imsglobal.org/spec/lti/claim/"
+
+func (w *world) launch13(ctx context.Context, p *process, b *gradebook, user, course string) (subject string, err error) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return "", err
+	}
+	browser := &http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	issuer := "https://" + b.name + ".example"
+	login := url.Values{"iss": {issuer}, "login_hint": {user}, "target_link_uri": {academyURL + "/activities/" + activityName}, "client_id": {"client"}}
+	status, answer, err := w.do(ctx, browser, p, http.MethodPost, "/platforms/"+b.name+"/login", form, strings.NewReader(login.Encode()), nil)
+	if err != nil || status != http.StatusSeeOther {
+		return "", fmt.Errorf("login: %d, %w", status, err)
+	}
+	// The cookie is a secure one.
+	home := &url.URL{Scheme: "https", Host: "lti.acme.example", Path: "/"}
+	jar.SetCookies(home, (&http.Response{Header: answer}).Cookies())
+	request, err := url.Parse(answer.Get("Location"))
+	if err != nil {
+		return "", err
+	}
+	now := time.Now()
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"iss": issuer, "aud": "client", "sub": user, "nonce": request.Query().Get("nonce"), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+		"given_name": "Given", "family_name": "Family", "email": user + "@person.example",
+		claim + "version": "1.3.0", claim + "message_type": "LtiResourceLinkRequest", claim + "deployment_id": "1",
+		claim + "target_link_uri": academyURL + "/activities/" + activityName,
+		claim + "roles":           []string{"http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"},
+		claim + "resource_link":   map[string]any{"id": "link of " + course},
+		claim + "context":         map[string]any{"id": course},
+		"https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": map[string]any{
+			"scope": []string{ags.ScopeScore}, "lineitem": b.server.URL + "/items/" + course,
+		},
+	})
+	token.Header["kid"] = keys.PublicJWK(&w.key.PublicKey).KeyID
+	signed, err := token.SignedString(w.key)
+	if err != nil {
+		return "", err
+	}
+	post := url.Values{"state": {request.Query().Get("state")}, "id_token": {signed}}
+	status, answer, err = w.do(ctx, browser, p, http.MethodPost, "/platforms/"+b.name+"/launch", form, strings.NewReader(post.Encode()),
+		func(r *http.Request) {
+			for _, c := range jar.Cookies(home) {
+				r.AddCookie(c)
+			}
+		})
+	if err != nil || status != http.StatusSeeOther {
+		return "", fmt.Errorf("launch: %d, %w", status, err)
+	}
+	return w.redeem(ctx, answer)
+}
+
+// redeem is the academy's back end, which asks the other handler.
+func (w *world) redeem(ctx context.Context, launched http.Header) (subject string, err error) {
+	target, err := url.Parse(launched.Get("Location"))
+	if err != nil {
+		return "", err
+	}
+	code := url.Values{"code": {target.Query().Get("lti_launch_code")}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.handlers[1].address+routing.PathLaunchCodes, strings.NewReader(code.Encode()))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", form)
+	r.SetBasicAuth(clientID, w.secret)
+	answer, err := w.client.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var claims struct {
+		Subject string `json:"sub"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&claims); err != nil || claims.Subject == "" {
+		return "", fmt.Errorf("redeem: %d, %w", answer.StatusCode, err)
+	}
+	return claims.Subject, nil
+}
+
+func (w *world) launch12(ctx context.Context, p *process, user string) error {
+	path := "/activities/" + activityName + "/launch"
+	var params lti.Params
+	for name, value := range map[string]string{
+		"lti_message_type": "basic-lti-launch-request", "lti_version": "LTI-1p0", "resource_link_id": "form link", "user_id": user, "roles": "Learner",
+		"lis_person_name_given": "Given", "lis_person_name_family": "Family", "lis_person_contact_email_primary": user + "@person.example",
+		"context_id": "form course", "lis_outcome_service_url": w.books[2].server.URL + "/outcomes", "lis_result_sourcedid": user,
+	} {
+		params = append(params, lti.Param{Name: name, Value: value})
+	}
+	signed, err := oauth1.SignForm(academyURL+path, params, oauth1.Credentials{ConsumerKey: consumerKey, SharedSecret: w.shared}, time.Now(), rand.Text())
+	if err != nil {
+		return err
+	}
+	values := url.Values{}
+	for _, s := range signed {
+		values.Add(s.Name, s.Value)
+	}
+	browser := &http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	status, _, err := w.do(ctx, browser, p, http.MethodPost, path, form, strings.NewReader(values.Encode()), nil)
+	if err != nil || status != http.StatusSeeOther {
+		return fmt.Errorf("form launch: %d, %w", status, err)
+	}
+	return nil
+}
