@@ -222,6 +222,7 @@ const (
 
 // Entry is a grade as an administrator sees it.
 type Entry struct {
+	// ID is what the grade is sent again by.
 	ID             string   `json:"id"`
 	Registration   string   `json:"registration"`
 	DeploymentID   string   `json:"deploymentID,omitempty"`

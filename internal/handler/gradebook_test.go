@@ -22,6 +22,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/ags"
@@ -48,6 +49,8 @@ type quirks struct {
 	milliseconds bool
 	// equalTaken takes a score again that has the timestamp of the one there is.
 	equalTaken bool
+	// gone refuses scores as if somebody had deleted the column.
+	gone bool
 	// throttle is how many requests are refused first, as Canvas does it.
 	throttle int
 	// expiresText writes expires_in as text.
@@ -210,6 +213,10 @@ func (g *gradebook) create(rw http.ResponseWriter, r *http.Request) {
 
 func (g *gradebook) score(rw http.ResponseWriter, r *http.Request) {
 	g.messages++
+	if g.gone {
+		http.Error(rw, "", http.StatusNotFound)
+		return
+	}
 	var s struct {
 		UserID          string      `json:"userId"`
 		Timestamp       time.Time   `json:"timestamp"`
@@ -556,6 +563,53 @@ func TestNothingIsSentToWhatIsSwitchedOff(t *testing.T) {
 	}
 	undo()
 	g.holds("4 0.8000")
+}
+
+// What a gradebook refuses waits for somebody to mend it, who sees it at the control port.
+func TestARefusedGradeIsSentAgain(t *testing.T) {
+	a, g := newAcademy(t), newGradebook(t, quirks{gone: true})
+	a.register(g, moodle())
+	subject := a.enter(a.browser().launch13(moodle(), "height", with(claimEndpoint, g.endpoint()))).Subject
+	if x := a.reports(subject, "height", map[string]any{"score": points(8, 10)}); x.Code != http.StatusOK {
+		t.Fatalf("%d %s", x.Code, x.Body)
+	}
+	var refused []grades.Entry
+	for deadline := time.Now().Add(10 * time.Second); len(refused) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the grade is not shown as refused")
+		}
+		a.control(a.handler, routing.PathControlGrades+"?activity=height&state=Refused", &refused)
+	}
+	if e := refused[0]; len(refused) != 1 || e.Subject != subject || e.Reason != "LineItemGone" || e.Registration != "platform/moodle" {
+		t.Errorf("refused %+v", refused)
+	}
+	send := func(id string) int {
+		r := httptest.NewRequest(http.MethodPost, routing.PathControlGrades+"/"+id+routing.PathControlSend, nil)
+		r.Header.Set("Authorization", "Bearer "+a.keys.ControlToken)
+		return a.serve(a.handler.Control(), r, "").Code
+	}
+	if code := send("nothing"); code != http.StatusNotFound {
+		t.Errorf("a grade that is not there: %d", code)
+	}
+	g.mu.Lock()
+	g.gone = false
+	g.mu.Unlock()
+	if code := send(refused[0].ID); code != http.StatusAccepted {
+		t.Fatal(code)
+	}
+	g.holds("4 0.8000")
+	// Confirmed by now, and sent again nevertheless.
+	g.mu.Lock()
+	clear(g.scores)
+	g.mu.Unlock()
+	send(refused[0].ID)
+	g.holds("4 0.8000")
+	if err := a.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code := send(refused[0].ID); code != http.StatusServiceUnavailable {
+		t.Errorf("without a store: %d", code)
+	}
 }
 
 func pemOf(t *testing.T, key *rsa.PrivateKey) string {

@@ -176,6 +176,8 @@ func (h *Handler) Control() http.Handler {
 		}
 		web.WriteJSON(rw, http.StatusOK, list)
 	})
+	mux.HandleFunc("GET "+routing.PathControlGrades, h.listGrades)
+	mux.HandleFunc("POST "+routing.PathControlGrades+"/{id}"+routing.PathControlSend, h.sendGrade)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		keys := h.control.Load()
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

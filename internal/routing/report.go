@@ -10,6 +10,13 @@ const PathControlTable = "/v1/table"
 // PathControlDeployments is where the control port lists deployments that launched and are not listed.
 const PathControlDeployments = "/v1/unknown-deployments"
 
+// PathControlGrades is where the control port lists grades, selected by the parameters subject, activity, registration and
+// state, and PathControlSend, below it, sends one of them again.
+const (
+	PathControlGrades = "/v1/grades"
+	PathControlSend   = "/send"
+)
+
 // UnknownDeployment is a deployment that launched, provably from its platform, and is not listed.
 type UnknownDeployment struct {
 	Platform    string    `json:"platform"`
