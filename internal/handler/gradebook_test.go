@@ -508,7 +508,8 @@ func TestReportsThatAreRefused(t *testing.T) {
 	a := newAcademy(t)
 	activityIn(a.table, "ladder").Share.ClientID = "another-app"
 	a.publish()
-	subject := a.enter(a.browser().launch13(moodle(), "height", nil)).Subject
+	launched := a.enter(a.browser().launch13(moodle(), "height", nil))
+	subject := launched.Subject
 	good := `{"sub":"` + subject + `","activity":"height","completed":true,"at":"2026-01-01T00:00:00Z"}`
 	for name, c := range map[string]struct {
 		body, secret, key string
@@ -516,6 +517,8 @@ func TestReportsThatAreRefused(t *testing.T) {
 	}{
 		"good":                     {good, clientSecret, "k1", ""},
 		"the same again":           {good, clientSecret, "k1", ""},
+		"by launch":                {`{"launch_id":"` + launched.LaunchID + `","percent":50}`, clientSecret, "", ""},
+		"by launch and subject":    {strings.Replace(good, "{", `{"launch_id":"x",`, 1), clientSecret, "", lti.ReportInvalid},
 		"no JSON":                  {"{", clientSecret, "", lti.ReportInvalid},
 		"an unknown member":        {strings.Replace(good, "completed", "complete", 1), clientSecret, "", lti.ReportInvalid},
 		"nothing reported":         {`{"sub":"` + subject + `","activity":"height"}`, clientSecret, "", lti.ReportInvalid},

@@ -364,6 +364,9 @@ func peopleRefusals() []refusal {
 			return b.redeem(code)
 		}},
 		{name: "suspending nobody", code: lti.AccountUnknown, json: true, do: func(b *browser) answer { return b.setAccount("nobody", false) }},
+		{name: "report about no launch", code: lti.LaunchUnknown, json: true, do: func(b *browser) answer {
+			return b.postReport(`{"launch_id":"nothing","completed":true}`, clientSecret, "")
+		}},
 		{name: "nothing reported", code: lti.ReportInvalid, json: true, do: func(b *browser) answer { return b.reports("x", "height", nil) }},
 		{
 			name: "another application's activity", code: lti.ClientNotPermitted, json: true,

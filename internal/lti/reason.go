@@ -120,6 +120,7 @@ const (
 	// Progress that the academy reports.
 
 	ReportInvalid        Code = "ReportInvalid"
+	LaunchUnknown        Code = "LaunchUnknown"
 	IdempotencyKeyReused Code = "IdempotencyKeyReused"
 	ClientNotPermitted   Code = "ClientNotPermitted"
 
@@ -193,6 +194,7 @@ func reasonTable() []Reason {
 		{ClientUnauthorized, http.StatusUnauthorized, Academy, "The application is not registered, or its credentials are wrong."},
 		{CodeInvalid, http.StatusBadRequest, Academy, "The code is unknown, expired or already used."},
 		{ReportInvalid, http.StatusBadRequest, Academy, "The report of progress is not one that could be true."},
+		{LaunchUnknown, http.StatusNotFound, Academy, "There is no launch with this ID, or it is too long ago."},
 		{IdempotencyKeyReused, http.StatusUnprocessableEntity, Academy, "The idempotency key came with another report before."},
 		{ClientNotPermitted, http.StatusForbidden, Academy, "The activity belongs to another application of the academy."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},

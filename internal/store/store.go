@@ -292,6 +292,11 @@ type Store interface {
 	// which is also the answer once the nonce or the launch was purged.
 	LaunchByNonce(ctx context.Context, scope, nonce string) (Launch, error)
 
+	// Launch returns the launch with an ID. It fails with ErrNotFound, which is also
+	// the answer once the launch was purged. The launch comes with ErrSuspended as
+	// well.
+	Launch(ctx context.Context, id string) (Launch, error)
+
 	// SetAccountActive suspends an account (false) or lifts that (true). It
 	// fails with ErrNotFound.
 	SetAccountActive(ctx context.Context, subject string, active bool) error

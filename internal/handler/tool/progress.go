@@ -23,6 +23,8 @@ type ProgressReport struct {
 	Subject string `json:"sub"`
 	// Activity is the name of the LTIActivity.
 	Activity string `json:"activity"`
+	// LaunchID stands for both, as in LaunchClaims.
+	LaunchID string `json:"launch_id"`
 	grades.Report
 }
 
@@ -78,6 +80,9 @@ func (t *Tool) reportProgress(rw http.ResponseWriter, r *http.Request) {
 		if report.At.After(now.Add(maxAhead)) {
 			return nil, lti.Refuse(lti.ReportInvalid, "at is in the future: is the clock right?")
 		}
+		if err := t.resolve(r, &report); err != nil {
+			return nil, err
+		}
 		if err := v.mayReport(report.Subject, report.Activity, client); err != nil {
 			return nil, err
 		}
@@ -93,6 +98,25 @@ func (t *Tool) reportProgress(rw http.ResponseWriter, r *http.Request) {
 		}
 		return t.progressOf(r, report.Subject, report.Activity, &known)
 	})
+}
+
+// resolve finds out whom a report is about that names a launch.
+func (t *Tool) resolve(r *http.Request, report *ProgressReport) error {
+	if report.LaunchID == "" {
+		return nil
+	}
+	if report.Subject != "" || report.Activity != "" {
+		return lti.Refuse(lti.ReportInvalid, "launch_id stands for sub and activity: give the one or the others")
+	}
+	launched, err := t.Store.Launch(r.Context(), report.LaunchID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return lti.Refuse(lti.LaunchUnknown, "no launch with this launch_id").Because(err)
+	case err != nil && !errors.Is(err, store.ErrSuspended):
+		return storeRefusal(err)
+	}
+	report.Subject, report.Activity = launched.Subject, launched.Activity
+	return nil
 }
 
 // showProgress tells what is known.

@@ -37,7 +37,7 @@ type Store struct {
 	insertAccount, updateAccount, setActive *sql.Stmt
 	insertLink, updateLink                  *sql.Stmt
 	spendTicket, findTicket, findLaunch     *sql.Stmt
-	launchByNonce                           *sql.Stmt
+	launchByNonce, launchByID               *sql.Stmt
 	noteDeployment, trimDeployments         *sql.Stmt
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
@@ -110,6 +110,7 @@ func (s *Store) prepare(ctx context.Context) error {
 			SELECT used_at IS NOT NULL FROM tickets WHERE token_hash = ?1 AND kind = ?2`},
 		{&s.findLaunch, s.engine.Write, findLaunch},
 		{&s.launchByNonce, s.engine.Read, launchByNonce},
+		{&s.launchByID, s.engine.Read, findLaunch},
 		{&s.noteDeployment, s.engine.Write, noteDeployment},
 		{&s.trimDeployments, s.engine.Write, trimDeployments},
 		{&s.listDeployments, s.engine.Read, listDeployments},
@@ -300,6 +301,31 @@ func (s *Store) LaunchByNonce(ctx context.Context, scope, nonce string) (store.L
 	})
 	if err != nil {
 		return store.Launch{}, err
+	}
+	return l, nil
+}
+
+// Launch implements store.Store.
+func (s *Store) Launch(ctx context.Context, id string) (store.Launch, error) {
+	if !store.Storable(id) {
+		return store.Launch{}, store.ErrNotFound
+	}
+	var (
+		l      store.Launch
+		active bool
+	)
+	err := s.read(ctx, "find launch", func(ctx context.Context) (err error) {
+		l, err = scanLaunch(s.launchByID.QueryRowContext(ctx, id), &active)
+		if errors.Is(err, sql.ErrNoRows) {
+			return store.ErrNotFound
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return store.Launch{}, err
+	case !active:
+		return l, store.ErrSuspended
 	}
 	return l, nil
 }

@@ -42,6 +42,7 @@ func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 		"another issuer takes over no person":                      testIssuer,
 		"an empty issuer is neither compared nor stored":           testEmptyIssuer,
 		"a link moves on from a previous issuer":                   testPreviousIssuer,
+		"a launch can be found by its ID":                          testLaunchByID,
 		"a suspended account accepts no launch":                    testSuspended,
 		"a suspended account spends no ticket":                     testSuspendedTicket,
 		"a suspended account still holds its address":              testSuspendedAddress,
@@ -255,6 +256,33 @@ func testReplay(t *testing.T, f *fixture) {
 	accept(t, s, long)
 	_, err = s.AcceptLaunch(t.Context(), launch("u1", func(n *store.NewLaunch) { n.Nonce = long.Nonce }))
 	wantErr(t, err, store.ErrReplayed)
+}
+
+func testLaunchByID(t *testing.T, f *fixture) {
+	s := f.open(t)
+	n := launch("4")
+	l := accept(t, s, n)
+	found, err := s.Launch(t.Context(), n.ID)
+	if diff := cmp.Diff(l, found); err != nil || diff != "" {
+		t.Fatal(err, diff)
+	}
+	// What is known about the person by now.
+	renamed := accept(t, s, launch("4", func(n *store.NewLaunch) { n.Profile.GivenName = "Zo" }))
+	if found, err = s.Launch(t.Context(), n.ID); err != nil || found.Profile != renamed.Profile {
+		t.Errorf("profile = %+v, %v", found.Profile, err)
+	}
+	for _, id := range []string{"", "nothing", "a\x00b"} {
+		_, err := s.Launch(t.Context(), id)
+		wantErr(t, err, store.ErrNotFound)
+	}
+	if err := s.SetAccountActive(t.Context(), l.Subject, false); err != nil {
+		t.Fatal(err)
+	}
+	found, err = s.Launch(t.Context(), n.ID)
+	wantErr(t, err, store.ErrSuspended)
+	if found.ID != n.ID {
+		t.Errorf("launch = %+v", found)
+	}
 }
 
 func testLaunchByNonce(t *testing.T, f *fixture) {
