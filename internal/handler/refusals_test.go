@@ -367,6 +367,15 @@ func peopleRefusals() []refusal {
 		{name: "report about no launch", code: lti.LaunchUnknown, json: true, do: func(b *browser) answer {
 			return b.postReport(`{"launch_id":"nothing","completed":true}`, clientSecret, "")
 		}},
+		{name: "sign-in of an unknown application", code: lti.AuthorizationInvalid, do: func(b *browser) answer {
+			return b.do(http.MethodGet, authorization("x", url.Values{"client_id": {"other"}}), nil)
+		}},
+		{
+			name: "nobody signs in", code: lti.SignInNotConfigured,
+			change: func(t *routing.Table) { activityIn(t, "height").Share.SignIn = routing.SignInOpenIDConnect },
+			do:     func(b *browser) answer { return b.launch13(moodle(), "height", nil) },
+		},
+		{name: "claims without a token", code: lti.AccessTokenInvalid, json: true, do: func(b *browser) answer { return b.userInfo("guessed") }},
 		{name: "nothing reported", code: lti.ReportInvalid, json: true, do: func(b *browser) answer { return b.reports("x", "height", nil) }},
 		{
 			name: "another application's activity", code: lti.ClientNotPermitted, json: true,

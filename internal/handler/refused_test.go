@@ -63,7 +63,7 @@ func (a *academy) refusedJSON(x answer, code lti.Code) {
 		a.t.Fatalf("refused with %d %+v instead of %s", x.Code, body, code)
 	}
 	switch body.Error {
-	case "invalid_client", "invalid_grant", "invalid_request", "temporarily_unavailable":
+	case "invalid_client", "invalid_grant", "invalid_token", "invalid_request", "temporarily_unavailable":
 	default:
 		a.t.Errorf("error %q is none of OAuth's", body.Error)
 	}

@@ -117,6 +117,12 @@ const (
 	ClientUnauthorized Code = "ClientUnauthorized"
 	CodeInvalid        Code = "CodeInvalid"
 
+	// The OpenID Provider of the academy.
+
+	AuthorizationInvalid Code = "AuthorizationInvalid"
+	SignInNotConfigured  Code = "SignInNotConfigured"
+	AccessTokenInvalid   Code = "AccessTokenInvalid"
+
 	// Progress that the academy reports.
 
 	ReportInvalid        Code = "ReportInvalid"
@@ -193,6 +199,9 @@ func reasonTable() []Reason {
 		{LaunchAlreadyUsed, http.StatusConflict, Learner, "The launch was used before; open the activity again."},
 		{ClientUnauthorized, http.StatusUnauthorized, Academy, "The application is not registered, or its credentials are wrong."},
 		{CodeInvalid, http.StatusBadRequest, Academy, "The code is unknown, expired or already used."},
+		{AuthorizationInvalid, http.StatusBadRequest, Academy, "The application asks for a sign-in in a way that is not allowed."},
+		{SignInNotConfigured, http.StatusForbidden, Academy, "No application of the academy signs people in to this activity."},
+		{AccessTokenInvalid, http.StatusUnauthorized, Academy, "The access token is missing, not ours or too old."},
 		{ReportInvalid, http.StatusBadRequest, Academy, "The report of progress is not one that could be true."},
 		{LaunchUnknown, http.StatusNotFound, Academy, "There is no launch with this ID, or it is too long ago."},
 		{IdempotencyKeyReused, http.StatusUnprocessableEntity, Academy, "The idempotency key came with another report before."},

@@ -98,13 +98,18 @@ func (x *Index) Platforms(visit func(*Platform)) {
 
 // Client tells whether secretSHA256 is the hash of that application's secret.
 func (x *Index) Client(clientID string, secretSHA256 []byte) bool {
+	c := x.FindClient(clientID)
+	return c != nil && subtle.ConstantTimeCompare(c.SecretSHA256, secretSHA256) == 1
+}
+
+// FindClient returns the application of the academy with this ID; nil if there is none.
+func (x *Index) FindClient(clientID string) *Client {
 	for i := range x.Keys.Clients {
-		c := &x.Keys.Clients[i]
-		if c.ClientID == clientID {
-			return subtle.ConstantTimeCompare(c.SecretSHA256, secretSHA256) == 1
+		if c := &x.Keys.Clients[i]; c.ClientID == clientID {
+			return c
 		}
 	}
-	return false
+	return nil
 }
 
 // AllowsPlatform tells whether the platform may open the activity over LTI 1.3.

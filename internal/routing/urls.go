@@ -12,7 +12,13 @@ const (
 	PathAccounts    = "/accounts/"
 	PathProgress    = "/progress"
 	PathOpenAPI     = "/openapi.yaml"
+	PathOIDC        = "/oidc"
+	// PathDiscovery follows an issuer (OpenID Connect Discovery 1.0 section 4).
+	PathDiscovery = "/.well-known/openid-configuration"
 )
+
+// OIDCIssuer is the issuer of the academy's OpenID Provider.
+func OIDCIssuer(academyURL string) string { return academyURL + PathOIDC }
 
 // PlatformLoginURL is the OIDC login initiation URL for a platform.
 func PlatformLoginURL(academyURL, platform string) string {

@@ -92,6 +92,9 @@ const (
 	// TicketCode lets the academy's back end, or the sign-in to the academy,
 	// collect the launch.
 	TicketCode TicketKind = "code"
+	// TicketHint lets the academy's sign-in continue a launch in the browser that
+	// was launched.
+	TicketHint TicketKind = "hint"
 )
 
 // NewTicket is a one-time ticket to store.
@@ -412,7 +415,7 @@ func (l NewLaunch) Validate() error {
 // ticket.
 func (t NewTicket) Validate() error {
 	switch {
-	case t.Kind != TicketOpen && t.Kind != TicketCode:
+	case t.Kind != TicketOpen && t.Kind != TicketCode && t.Kind != TicketHint:
 		return fmt.Errorf("%w: ticket kind %q", ErrInvalid, t.Kind)
 	case t.Hash == Hash{}:
 		return fmt.Errorf("%w: ticket has no hash", ErrInvalid)

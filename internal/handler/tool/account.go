@@ -36,7 +36,7 @@ func (t *Tool) changeAccount(rw http.ResponseWriter, r *http.Request, v *visit) 
 	if v.Snapshot == nil {
 		return lti.Refuse(lti.NotReady, "no routing table yet")
 	}
-	if err := v.authenticate(r, nil); err != nil {
+	if _, err := v.authenticate(r, nil); err != nil {
 		return err
 	}
 	var account Account

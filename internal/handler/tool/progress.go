@@ -150,10 +150,10 @@ func (t *Tool) answerClient(rw http.ResponseWriter, r *http.Request, handle func
 		if v.Snapshot == nil {
 			return nil, lti.Refuse(lti.NotReady, "no routing table yet")
 		}
-		if err := v.authenticate(r, nil); err != nil {
+		client, err := v.authenticate(r, nil)
+		if err != nil {
 			return nil, err
 		}
-		client, _, _ := r.BasicAuth()
 		return handle(v, client)
 	}()
 	if err != nil {

@@ -45,7 +45,18 @@ func (t *Tool) open(rw http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		web.Redirect(rw, withCode(activity.Share.TargetURL, ids[0]))
+		if activity.Share.SignIn != routing.SignInOpenIDConnect {
+			web.Redirect(rw, withCode(activity.Share.TargetURL, ids[0]))
+			return nil
+		}
+		into, err := t.arrive(v, activity, true)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Store.ExchangeTicket(r.Context(), next.Kind, next.Hash, into.ticket); err != nil {
+			return storeRefusal(err)
+		}
+		into.goOn(rw)
 		return nil
 	})
 }
@@ -160,7 +171,7 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	if err != nil {
 		return nil, err
 	}
-	if err := v.authenticate(r, params); err != nil {
+	if _, err := v.authenticate(r, params); err != nil {
 		return nil, err
 	}
 	code, _, err := params.Only("code")
@@ -172,11 +183,7 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	}
 	launched, err := t.Store.RedeemCode(r.Context(), store.HashToken(code))
 	if err != nil {
-		refusal := storeRefusal(err)
-		if code := lti.CodeOf(refusal); code == lti.StoreUnavailable || code == lti.AccountSuspended {
-			return nil, refusal
-		}
-		return nil, lti.Refuse(lti.CodeInvalid, "the code is unknown, expired or used").Because(err)
+		return nil, redeemRefusal(err)
 	}
 	v.about.Version = launched.Version
 	activity, err := v.stillOpen(&launched)
@@ -186,22 +193,31 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	return claimsOf(&launched, activity)
 }
 
+// redeemRefusal translates what the store says about a code.
+func redeemRefusal(err error) error {
+	refusal := storeRefusal(err)
+	if code := lti.CodeOf(refusal); code == lti.StoreUnavailable || code == lti.AccountSuspended {
+		return refusal
+	}
+	return lti.Refuse(lti.CodeInvalid, "the code is unknown, expired or used").Because(err)
+}
+
 // authenticate checks the secret of an academy application, from the Authorization header or the form. RFC 6749 section
 // 2.3.1 wants both parts of the header form-encoded; many clients send them as they are.
-func (v *visit) authenticate(r *http.Request, params lti.Params) error {
+func (v *visit) authenticate(r *http.Request, params lti.Params) (clientID string, err error) {
 	id, secret, ok := r.BasicAuth()
 	if !ok {
 		id, secret = params.Get("client_id"), params.Get("client_secret")
 	}
 	if v.knowsClient(id, secret) {
-		return nil
+		return id, nil
 	}
 	decodedID, errID := url.QueryUnescape(id)
 	decodedSecret, errSecret := url.QueryUnescape(secret)
 	if ok && errID == nil && errSecret == nil && v.knowsClient(decodedID, decodedSecret) {
-		return nil
+		return decodedID, nil
 	}
-	return lti.Refuse(lti.ClientUnauthorized, "unknown client or wrong secret")
+	return "", lti.Refuse(lti.ClientUnauthorized, "unknown client or wrong secret")
 }
 
 func (v *visit) knowsClient(id, secret string) bool {

@@ -4,11 +4,13 @@ package tool
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
@@ -21,6 +23,9 @@ type Snapshot struct {
 	*routing.Index
 	states        *launch.StateCodec
 	registrations map[string]*registration
+	// sealer and oidcKey are those of the OpenID Provider.
+	sealer  *identity.Sealer
+	oidcKey func() (*token.Key, error)
 }
 
 // registration is an LTI 1.3 registration ready for use.
@@ -38,7 +43,14 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys of the login state: %w", err)
 	}
-	s := &Snapshot{Index: index, states: states, registrations: map[string]*registration{}}
+	sealer, err := identity.NewSealer(rand.Reader, index.Keys.StateKeys...)
+	if err != nil {
+		return nil, fmt.Errorf("keys of the sign-in: %w", err)
+	}
+	s := &Snapshot{
+		Index: index, states: states, registrations: map[string]*registration{}, sealer: sealer,
+		oidcKey: signingKey(index, routing.KindAcademy, index.Academy.Name),
+	}
 	urls := map[string]bool{}
 	index.Platforms(func(p *routing.Platform) {
 		if p.LTI13 == nil {
@@ -52,12 +64,7 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 			RedirectURI:       routing.PlatformLaunchURL(index.Academy.URL, p.Name),
 			Deployments:       deployments(p),
 		}}
-		r.signingKey = sync.OnceValues(func() (*token.Key, error) {
-			if key := index.SigningKey(routing.KindPlatform, p.Name); key != nil {
-				return token.ParseKey(key.KeyID, []byte(key.PrivateKeyPEM))
-			}
-			return nil, errNoSigningKey
-		})
+		r.signingKey = signingKey(index, routing.KindPlatform, p.Name)
 		if p.LTI13.JWKSURL != "" {
 			urls[p.LTI13.JWKSURL] = true
 			r.keys = cache.Remote(p.LTI13.JWKSURL)
@@ -73,6 +80,16 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 }
 
 var errNoSigningKey = errors.New("the registration has no signing key")
+
+// signingKey returns what reads a private key when it is wanted first.
+func signingKey(index *routing.Index, kind, name string) func() (*token.Key, error) {
+	return sync.OnceValues(func() (*token.Key, error) {
+		if key := index.SigningKey(kind, name); key != nil {
+			return token.ParseKey(key.KeyID, []byte(key.PrivateKeyPEM))
+		}
+		return nil, errNoSigningKey
+	})
+}
 
 func deployments(p *routing.Platform) launch.Deployments {
 	d := launch.Deployments{Any: p.AnyDeployment, Activated: make(map[string]bool, len(p.Deployments))}

@@ -85,6 +85,7 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+routing.PathProgress, t.reportProgress)
 	mux.HandleFunc("GET "+routing.PathProgress, t.showProgress)
 	mux.HandleFunc("GET "+routing.PathOpenAPI, t.describe)
+	t.registerOIDC(mux)
 	mux.HandleFunc("PUT "+routing.PathAccounts+"{subject}", t.setAccount)
 }
 
@@ -326,8 +327,12 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	launchID, subject, token := ids[0], ids[1], ids[2]
 	now := t.Now()
 	ticket := store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(token), ExpiresAt: now.Add(ticketLifetime)}
+	var into *arrival
 	if straight {
-		ticket.Kind, ticket.ExpiresAt = store.TicketCode, now.Add(codeLifetime)
+		if into, err = t.arrive(v, activity, top); err != nil {
+			return err
+		}
+		ticket = into.ticket
 	}
 	record, err := newLaunch(m, &from, activity, v.platform)
 	if err != nil {
@@ -346,7 +351,7 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 		http.SetCookie(rw, loginCookie(v.loginCookie, "", -1))
 	}
 	if straight {
-		web.Redirect(rw, withCode(activity.Share.TargetURL, token))
+		into.goOn(rw)
 		return nil
 	}
 	page := pages.OpenInNewWindow{
@@ -448,14 +453,19 @@ func storeRefusal(err error) error {
 	return err
 }
 
-// withCode adds the one-time code to the address of an activity, whatever query that has already.
+// withCode adds the one-time code to the address of an activity.
 func withCode(target, code string) string {
+	return withQuery(target, url.Values{ParamLaunchCode: {code}})
+}
+
+// withQuery adds parameters to an address, whatever query that has already.
+func withQuery(target string, values url.Values) string {
 	base, fragment, hasFragment := strings.Cut(target, "#")
 	separator := "?"
 	if strings.Contains(base, "?") {
 		separator = "&"
 	}
-	out := base + separator + ParamLaunchCode + "=" + url.QueryEscape(code)
+	out := base + separator + values.Encode()
 	if hasFragment {
 		out += "#" + fragment
 	}

@@ -74,6 +74,9 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 	}
 }
 
+// Note logs and counts a refusal that somebody else tells the person about.
+func (w *Responder) Note(r *http.Request, about *About, err error) { _ = w.record(r, about, err) }
+
 // recorded is a refusal with its reference number.
 type recorded struct {
 	*lti.Refusal

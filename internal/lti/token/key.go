@@ -9,6 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // minKeyBits is the shortest RSA key that signs (RFC 7518 section 3.3).
@@ -53,6 +55,18 @@ func NewKey(id string, private *rsa.PrivateKey) (*Key, error) {
 		return nil, fmt.Errorf("token: the key has %d bits, %d are needed", bits, minKeyBits)
 	}
 	return &Key{id: id, private: private}, nil
+}
+
+// Sign returns claims as a JSON Web Token, signed with RS256 and with the kid in
+// its header.
+func (k *Key) Sign(claims map[string]any) (string, error) {
+	t := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims(claims))
+	t.Header["kid"] = k.id
+	signed, err := t.SignedString(k.private)
+	if err != nil {
+		return "", fmt.Errorf("token: sign: %w", err)
+	}
+	return signed, nil
 }
 
 // ID returns the kid.
