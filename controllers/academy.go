@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/compile"
 )
 
 func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error) *kindReconciler[*v1alpha1.LTIAcademy] {
@@ -14,8 +15,15 @@ func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha
 		kind:      v1alpha1.KindAcademy,
 		newObject: func() *v1alpha1.LTIAcademy { return &v1alpha1.LTIAcademy{} },
 		academy:   func(a *v1alpha1.LTIAcademy) string { return a.Name },
-		secrets:   func(a *v1alpha1.LTIAcademy) []generatedSecret { return []generatedSecret{s.academyKeys(a)} },
-		prepare:   applyWorkload,
+		secrets: func(a *v1alpha1.LTIAcademy) []generatedSecret {
+			wanted := []generatedSecret{s.academyKeys(a)}
+			if a.SignsIn() {
+				name := compile.SigningKeySecretName(v1alpha1.KindAcademy, a.Name)
+				wanted = append(wanted, s.signingKey(v1alpha1.KindAcademy, a, name, a.Name))
+			}
+			return wanted
+		},
+		prepare: applyWorkload,
 		warnings: func(a *v1alpha1.LTIAcademy) map[string]state {
 			key := AcademyKey{Namespace: a.Namespace, Name: a.Name}
 			summary, _ := s.programmer.Summary(key)

@@ -46,6 +46,7 @@ const (
 	ReasonAcademyNotAccepted    = "AcademyNotAccepted"
 	ReasonURLConflict           = "URLConflict"
 	ReasonPlatformNotFound      = "PlatformNotFound"
+	ReasonClientNotFound        = "ClientNotFound"
 	ReasonDuplicateRegistration = "DuplicateRegistration"
 	ReasonDuplicateConsumerKey  = "DuplicateConsumerKey"
 	ReasonSecretNotFound        = "SecretNotFound"

@@ -157,6 +157,7 @@ type SQLiteStorage struct {
 }
 
 // AcademyClient is an application of the academy that launched people are sent to.
+// +kubebuilder:validation:XValidation:rule="has(self.initiateLoginURI) == has(self.redirectURIs)",message="initiateLoginURI and redirectURIs belong together: sign-in over OpenID Connect begins at the one and ends at one of the others"
 type AcademyClient struct {
 	// clientID identifies the application when it redeems a launch code.
 	// +required
@@ -168,6 +169,18 @@ type AcademyClient struct {
 	// label lti-operator.io/use: "true".
 	// +required
 	ClientSecretRef SecretReference `json:"clientSecretRef"`
+	// initiateLoginURI is where the browser of a launched person goes to sign in over OpenID Connect (OpenID Connect Core
+	// section 4). The application answers with an authentication request to the provider at {url}/oidc, with the login_hint
+	// it was given.
+	// +optional
+	InitiateLoginURI *PeerURL `json:"initiateLoginURI,omitempty"`
+	// redirectURIs are where the provider may send people with a code. The application's request must name one of them,
+	// character by character.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	RedirectURIs []PeerURL `json:"redirectURIs,omitempty"`
 }
 
 // AcademyNetwork holds the exceptions of the guard on outgoing connections.
@@ -193,11 +206,11 @@ type LTIAcademyStatus struct {
 	// observedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// keys of the academy itself (login state, control port), newest first.
+	// keys of the academy itself (login state, control port), newest first, and then those of its OpenID Provider.
 	// +optional
 	// +listType=map
 	// +listMapKey=keyID
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=16
 	Keys []SigningKey `json:"keys,omitempty"`
 	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
 	// +optional
@@ -266,6 +279,17 @@ func (a *LTIAcademy) SetConditions(c []metav1.Condition) { a.Status.Conditions =
 
 // SetObservedGeneration implements Object.
 func (a *LTIAcademy) SetObservedGeneration(g int64) { a.Status.ObservedGeneration = g }
+
+// SignsIn tells whether an application of the academy signs people in over OpenID Connect: only then does the provider
+// need a signing key.
+func (a *LTIAcademy) SignsIn() bool {
+	for i := range a.Spec.Clients {
+		if a.Spec.Clients[i].InitiateLoginURI != nil {
+			return true
+		}
+	}
+	return false
+}
 
 // UsesPostgres tells whether launches are kept in a PostgreSQL database.
 func (a *LTIAcademy) UsesPostgres() bool {

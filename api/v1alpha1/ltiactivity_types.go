@@ -31,12 +31,18 @@ const (
 )
 
 // SignIn says how the academy learns who was launched.
-// +kubebuilder:validation:Enum=LaunchCode
+// +kubebuilder:validation:Enum=OpenIDConnect;LaunchCode
 type SignIn string
 
-// SignInLaunchCode sends the browser to targetURL with a one-time code (parameter lti_launch_code, 60 seconds) that the
-// academy's back end redeems at {url}/launch-codes/redeem.
-const SignInLaunchCode SignIn = "LaunchCode"
+// Values of SignIn.
+const (
+	// SignInOpenIDConnect sends the browser to the application's initiateLoginURI; the application signs the person in at the
+	// provider at {url}/oidc, and goes on to targetURL.
+	SignInOpenIDConnect SignIn = "OpenIDConnect"
+	// SignInLaunchCode sends the browser to targetURL with a one-time code (parameter lti_launch_code, 60 seconds) that the
+	// academy's back end redeems at {url}/launch-codes/redeem.
+	SignInLaunchCode SignIn = "LaunchCode"
+)
 
 // LTIActivitySpec describes a learning activity.
 type LTIActivitySpec struct {
@@ -80,9 +86,17 @@ type ActivityShare struct {
 	// targetURL is where the activity is in the academy.
 	// +required
 	TargetURL PeerURL `json:"targetURL"`
-	// signIn says how the academy learns who was launched.
+	// signIn says how the academy learns who was launched: OpenIDConnect signs people in to an application of the academy at
+	// the provider at {url}/oidc; LaunchCode hands targetURL a one-time code.
 	// +required
 	SignIn SignIn `json:"signIn"`
+	// clientID names the one of the academy's clients that people are signed in to. No other client may then redeem their
+	// codes or report their progress. Left out with OpenIDConnect: the only client with an initiateLoginURI; left out with
+	// LaunchCode: every client may.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	ClientID string `json:"clientID,omitempty"`
 	// presentation: NewWindow or Embedded. Left out: NewWindow.
 	// +optional
 	Presentation Presentation `json:"presentation,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,7 +187,7 @@ func (v *validator) supply(m *members, given map[string]*corev1.Secret) error {
 		}
 		in.Academy = &v1alpha1.LTIAcademy{
 			ObjectMeta: metav1.ObjectMeta{Name: in.AcademyName, Namespace: in.Namespace},
-			Spec:       v1alpha1.LTIAcademySpec{Title: in.AcademyName, URL: unknownAcademyURL},
+			Spec:       v1alpha1.LTIAcademySpec{Title: in.AcademyName, URL: unknownAcademyURL, Clients: supposedClients(in.Activities)},
 		}
 	}
 	for name, secret := range given {
@@ -222,6 +223,26 @@ func (v *validator) supply(m *members, given map[string]*corev1.Secret) error {
 		}
 	}
 	return v.generate(m, given)
+}
+
+// supposedClients are the applications that an academy elsewhere must have for these activities.
+func supposedClients(activities []*v1alpha1.LTIActivity) []v1alpha1.AcademyClient {
+	ids, unnamed := map[string]bool{}, false
+	for _, a := range activities {
+		if s := a.Spec.Share; s != nil && s.ClientID != "" {
+			ids[s.ClientID] = true
+		} else if s != nil && s.SignIn == v1alpha1.SignInOpenIDConnect {
+			unnamed = true
+		}
+	}
+	if unnamed && len(ids) == 0 {
+		ids["the application"] = true
+	}
+	var clients []v1alpha1.AcademyClient
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		clients = append(clients, v1alpha1.AcademyClient{ClientID: id, InitiateLoginURI: new(v1alpha1.PeerURL(unknownAcademyURL))})
+	}
+	return clients
 }
 
 // reference is a Secret that a spec names.
@@ -286,6 +307,11 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 	generated[compile.AcademySecretName(in.AcademyName)] = (&keys.Academy{
 		StateKey: []byte(made), ControlToken: made, ControlCertificatePEM: []byte(made), ControlPrivateKeyPEM: []byte(made),
 	}).Data()
+	if in.Academy != nil && in.Academy.SignsIn() {
+		if err := signing(v1alpha1.KindAcademy, in.AcademyName); err != nil {
+			return err
+		}
+	}
 	for _, p := range in.Platforms {
 		if err := signing(v1alpha1.KindPlatform, p.Name); err != nil {
 			return err

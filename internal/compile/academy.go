@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/routing"
@@ -37,9 +39,15 @@ func (c *compiler) academy() {
 		r.apply(v)
 		return
 	}
-	clients, v := c.clients(a)
+	clients, clientsVerdict := c.clients(a)
 	academyKeys.Clients = clients
-	r.apply(v)
+	own := registrationKeys{}
+	if a.SignsIn() {
+		own = c.signingKeys(v1alpha1.KindAcademy, a.Name, SigningKeySecretName(v1alpha1.KindAcademy, a.Name), true)
+		r.Keys = append(r.Keys, own.described...)
+		r.NextRotation = earlier(r.NextRotation, own.nextRotation)
+	}
+	r.apply(clientsVerdict, own.verdict)
 	r.Served = true
 	table := &routing.Table{
 		Academy: routing.Academy{
@@ -51,6 +59,7 @@ func (c *compiler) academy() {
 			Active:         a.Spec.Activation.Active(),
 			Generation:     a.Generation,
 			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
+			PublicKeys:     own.public,
 		},
 		AcademyKeys: *academyKeys,
 		Revoked:     c.revoked,
@@ -59,6 +68,15 @@ func (c *compiler) academy() {
 		table.Academy.AllowPrivateCIDRs = n.AllowPrivateCIDRs
 	}
 	c.out.Table = table
+	c.serveKeys(own)
+}
+
+// earlier returns the earlier of two times, of which either may not be known.
+func earlier(a, b *metav1.Time) *metav1.Time {
+	if a == nil || b != nil && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func (c *compiler) urlConflict(a *v1alpha1.LTIAcademy) verdict {
@@ -143,7 +161,14 @@ func (c *compiler) clients(a *v1alpha1.LTIAcademy) ([]routing.Client, verdict) {
 			continue
 		}
 		sum := sha256.Sum256([]byte(data[0]))
-		out = append(out, routing.Client{ClientID: client.ClientID, SecretSHA256: sum[:]})
+		entry := routing.Client{ClientID: client.ClientID, SecretSHA256: sum[:]}
+		if client.InitiateLoginURI != nil {
+			entry.InitiateLoginURI = string(*client.InitiateLoginURI)
+		}
+		for _, uri := range client.RedirectURIs {
+			entry.RedirectURIs = append(entry.RedirectURIs, string(uri))
+		}
+		out = append(out, entry)
 	}
 	return out, first
 }

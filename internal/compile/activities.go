@@ -3,6 +3,8 @@
 package compile
 
 import (
+	"fmt"
+
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
@@ -25,15 +27,17 @@ func (c *compiler) activities() {
 			entry.DurationMinutes = *a.Spec.DurationMinutes
 		}
 		ref := Ref{v1alpha1.KindActivity, a.Name}
+		client := verdict{}
 		if a.Spec.Share != nil {
 			entry.Share = share(a.Spec.Share)
+			entry.Share.ClientID, client = c.client(a.Spec.Share)
 			if c.url != "" {
 				name, _ := a.LTI12SecretName()
 				r.LTI12 = &v1alpha1.ActivityLTI12Status{LaunchURL: routing.ActivityLaunchURL(c.url, a.Name), CredentialsSecretName: name}
 				r.LTI13 = &v1alpha1.ActivityLTI13Status{ResourceURL: routing.ActivityResourceURL(c.url, a.Name)}
 			}
 		}
-		r.apply(academy, c.lti12[ref].verdict)
+		r.apply(academy, c.lti12[ref].verdict, client)
 		if academy.ok() {
 			r.Served = true
 			c.out.Table.Activities = append(c.out.Table.Activities, entry)
@@ -43,9 +47,49 @@ func (c *compiler) activities() {
 	}
 }
 
+// client resolves the application that people are signed in to: the one that is named, or with OpenID Connect the only one
+// that can. Where there is none the activity is served, so that its launches say what is wrong; with a name that nothing
+// has no application may redeem them.
+func (c *compiler) client(in *v1alpha1.ActivityShare) (clientID string, v verdict) {
+	if c.in.Academy == nil {
+		return in.ClientID, verdict{}
+	}
+	var can []string
+	for i := range c.in.Academy.Spec.Clients {
+		client := &c.in.Academy.Spec.Clients[i]
+		signsIn := client.InitiateLoginURI != nil
+		if client.ClientID == in.ClientID && (signsIn || in.SignIn != v1alpha1.SignInOpenIDConnect) {
+			return in.ClientID, verdict{}
+		}
+		if signsIn {
+			can = append(can, client.ClientID)
+		}
+	}
+	switch {
+	case in.ClientID != "" && in.SignIn == v1alpha1.SignInOpenIDConnect:
+		return in.ClientID, refused(v1alpha1.ReasonClientNotFound, fmt.Sprintf(
+			"spec.share.clientID: LTIAcademy %s has no client %q with an initiateLoginURI", c.in.AcademyName, in.ClientID))
+	case in.ClientID != "":
+		return in.ClientID, refused(v1alpha1.ReasonClientNotFound, fmt.Sprintf(
+			"spec.share.clientID: LTIAcademy %s has no client %q", c.in.AcademyName, in.ClientID))
+	case in.SignIn != v1alpha1.SignInOpenIDConnect:
+		return "", verdict{}
+	case len(can) == 0:
+		return "", refused(v1alpha1.ReasonClientNotFound, fmt.Sprintf(
+			"spec.share.signIn: OpenIDConnect needs a client with initiateLoginURI and redirectURIs in spec.clients of LTIAcademy %s", c.in.AcademyName))
+	case len(can) > 1:
+		return "", refused(v1alpha1.ReasonClientNotFound, fmt.Sprintf(
+			"spec.share.clientID: LTIAcademy %s has several clients with an initiateLoginURI; name one of them", c.in.AcademyName))
+	}
+	return can[0], verdict{}
+}
+
 func share(in *v1alpha1.ActivityShare) *routing.Share {
 	out := &routing.Share{TargetURL: string(in.TargetURL), Presentation: string(in.EffectivePresentation())}
 	// What is left out stays so: tables of before these fields were there stay as they were.
+	if in.SignIn != v1alpha1.SignInLaunchCode {
+		out.SignIn = string(in.SignIn)
+	}
 	if g := in.EffectiveGrade(); g != v1alpha1.GradeCompletion {
 		out.Grade = string(g)
 	}

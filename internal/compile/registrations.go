@@ -15,10 +15,14 @@ import (
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
-// SigningKeySecretName is the generated Secret with the signing key of a platform's or tool's registration.
+// SigningKeySecretName is the generated Secret with the signing key of a platform's or tool's registration, or of an
+// academy's OpenID Provider.
 func SigningKeySecretName(kind, name string) string {
-	if kind == v1alpha1.KindTool {
+	switch kind {
+	case v1alpha1.KindTool:
 		return name + "-tool-key"
+	case v1alpha1.KindAcademy:
+		return name + "-oidc-key"
 	}
 	return name + "-platform-key"
 }
@@ -84,8 +88,11 @@ func (c *compiler) serveKeys(k registrationKeys) {
 }
 
 func registrationKind(kind string) string {
-	if kind == v1alpha1.KindTool {
+	switch kind {
+	case v1alpha1.KindTool:
 		return routing.KindTool
+	case v1alpha1.KindAcademy:
+		return routing.KindAcademy
 	}
 	return routing.KindPlatform
 }

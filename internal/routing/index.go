@@ -86,7 +86,7 @@ func (x *Index) Activity(name string) *Activity { return x.activities[name] }
 // Credential returns the LTI 1.2 credential with that consumer key, or nil.
 func (x *Index) Credential(consumerKey string) *Credential { return x.credentials[consumerKey] }
 
-// SigningKey returns the key that signs for the registration of that kind (KindPlatform or KindTool) and name, or nil.
+// SigningKey returns the key that signs for the registration of that kind and name, or nil.
 func (x *Index) SigningKey(kind, name string) *SigningKey { return x.signingKeys[kind+"/"+name] }
 
 // Platforms calls visit for every platform, in no particular order.

@@ -177,10 +177,7 @@ func (v *visit) mayReport(subject, activity, client string) error {
 	if a.Share == nil {
 		return lti.Refuse(lti.NotShared, "the activity is not available to other systems")
 	}
-	if a.Share.ClientID != "" && a.Share.ClientID != client {
-		return lti.Refuse(lti.ClientNotPermitted, "the activity is that of another application")
-	}
-	return nil
+	return mayKnow(a, client)
 }
 
 func reportRefusal(err error) error {

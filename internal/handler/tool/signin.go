@@ -171,7 +171,8 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.authenticate(r, params); err != nil {
+	client, err := v.authenticate(r, params)
+	if err != nil {
 		return nil, err
 	}
 	code, _, err := params.Only("code")
@@ -190,7 +191,18 @@ func (t *Tool) redeemCode(rw http.ResponseWriter, r *http.Request, v *visit) (*L
 	if err != nil {
 		return nil, err
 	}
+	if err := mayKnow(activity, client); err != nil {
+		return nil, err
+	}
 	return claimsOf(&launched, activity)
+}
+
+// mayKnow checks that an activity is not that of another application.
+func mayKnow(activity *routing.Activity, client string) error {
+	if owner := activity.Share.ClientID; owner != "" && owner != client {
+		return lti.Refuse(lti.ClientNotPermitted, "the activity is that of another application")
+	}
+	return nil
 }
 
 // redeemRefusal translates what the store says about a code.
