@@ -86,6 +86,7 @@ const (
 	SecretKeySharedSecret = "sharedSecret"
 	// SecretKeyClientSecret is the data key of an academy application's client secret.
 	SecretKeyClientSecret = "clientSecret"
+	SecretKeyToken        = "token"
 	// SecretKeyPreviousSharedSecret is the data key of a shared secret that is still accepted beside SecretKeySharedSecret.
 	SecretKeyPreviousSharedSecret = "previousSharedSecret"
 	// SecretKeyPrivateKey is the data key of the signing key (PKCS #8, in a user's own Secret also PKCS #1; PEM).

@@ -62,6 +62,10 @@ type LTIAcademySpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Clients []AcademyClient `json:"clients,omitempty"`
 
+	// provisioning says where the academy's accounts are. Left out: the launch handler keeps them itself.
+	// +optional
+	Provisioning *AcademyProvisioning `json:"provisioning,omitempty"`
+
 	// keys says when signing keys, and the academy's own keys, are replaced. Left out: by hand only, with 7 days of overlap.
 	// +optional
 	Keys *KeyPolicy `json:"keys,omitempty"`
@@ -181,6 +185,32 @@ type AcademyClient struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	RedirectURIs []PeerURL `json:"redirectURIs,omitempty"`
+}
+
+// AcademyProvisioning says where the academy's accounts are.
+type AcademyProvisioning struct {
+	// scim is a directory that speaks SCIM 2.0 (RFC 7644). Launched people get their accounts there, and their sub is its id.
+	// +required
+	SCIM SCIMDirectory `json:"scim"`
+}
+
+// SCIMDirectory is a directory that speaks SCIM 2.0.
+type SCIMDirectory struct {
+	// url is the base, such as https://academy.example/scim/v2; Users and Groups are below it.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?')",message="url must not have a query"
+	URL PeerURL `json:"url"`
+	// tokenSecretRef names the Secret whose key token holds the bearer token. The Secret must carry the label
+	// lti-operator.io/use: "true".
+	// +required
+	TokenSecretRef SecretReference `json:"tokenSecretRef"`
+	// linkFilter is a filter (RFC 7644 section 3.4.2.2), such as userType eq "Learner", that an account must match to be
+	// found by its email address: it keeps staff out. Left out: every account may be found so, where users.linkByEmail allows
+	// it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	LinkFilter string `json:"linkFilter,omitempty"`
 }
 
 // AcademyNetwork holds the exceptions of the guard on outgoing connections.

@@ -105,6 +105,9 @@ type ActivityShare struct {
 	// Completion.
 	// +optional
 	Grade GradePolicy `json:"grade,omitempty"`
+	// enrolment says what launched people become members of. It needs provisioning.scim of the academy.
+	// +optional
+	Enrolment *ShareEnrolment `json:"enrolment,omitempty"`
 	// lti12 are the settings of the OAuth-signed form launch (LTI 1.0 to 1.2).
 	// +optional
 	LTI12 *ShareLTI12 `json:"lti12,omitempty"`
@@ -115,6 +118,15 @@ type ActivityShare struct {
 	// all of them.
 	// +optional
 	Platforms *PlatformSelector `json:"platforms,omitempty"`
+}
+
+// ShareEnrolment says what launched people become members of.
+type ShareEnrolment struct {
+	// group is the displayName, or the externalId, of a group of the academy's directory. One that does not exist is made.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=200
+	Group string `json:"group"`
 }
 
 // GradePolicy says what becomes the other system's grade.

@@ -114,6 +114,9 @@ func TestRules(t *testing.T) {
 		"a client with redirect URIs only":       {kind: "LTIAcademy", spec: academy("https://a.example") + "\nclients: [{clientID: app-1, clientSecretRef: {name: s}, redirectURIs: ['https://app.example/callback']}]", message: "initiateLoginURI and redirectURIs belong together"},
 		"a client with a redirect URI over http": {kind: "LTIAcademy", spec: academy("https://a.example") + "\nclients: [{clientID: app-1, clientSecretRef: {name: s}, initiateLoginURI: 'https://app.example/sign-in', redirectURIs: ['http://app.example/callback']}]", message: peerURL},
 		"a client with a script":                 {kind: "LTIAcademy", spec: academy("https://a.example") + "\nclients: [{clientID: app-1, clientSecretRef: {name: s}, initiateLoginURI: 'javascript:alert(1)', redirectURIs: ['https://app.example/callback']}]", message: peerURL},
+		"a directory":                            {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim/v2', tokenSecretRef: {name: s}, linkFilter: 'userType eq \"Learner\"'}}"},
+		"a directory with a query":               {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim?x=1', tokenSecretRef: {name: s}}}", message: "url must not have a query"},
+		"a directory without a token":            {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim'}}", message: "tokenSecretRef"},
 		"unknown activation":                     {kind: "LTIAcademy", spec: academy("https://a.example") + "\nactivation: Off", message: "Unsupported value"},
 
 		"platform with a title only":            {kind: "LTIPlatform", spec: "title: Moodle"},
@@ -131,6 +134,8 @@ func TestRules(t *testing.T) {
 		"issuer with a script":                  {kind: "LTIPlatform", spec: platform("javascript:alert(1)", jwksURL), message: peerURL},
 		"platform with an access token URL":     {kind: "LTIPlatform", spec: platform("https://lms.example", jwksURL+"  accessTokenURL: https://lms.example/token\n  accessTokenAudience: lms\n")},
 		"an audience of nothing":                {kind: "LTIPlatform", spec: platform("https://lms.example", jwksURL+"  accessTokenAudience: lms\n"), message: "accessTokenAudience needs accessTokenURL"},
+		"activity that enrols":                  {kind: "LTIActivity", spec: activity("  enrolment: {group: Safety}")},
+		"activity that enrols in nothing":       {kind: "LTIActivity", spec: activity("  enrolment: {}"), message: "enrolment.group"},
 		"activity that signs in":                {kind: "LTIActivity", spec: "title: Height\ntype: ELearning\nshare: {targetURL: 'https://academy.example/courses/42', signIn: OpenIDConnect, clientID: app-1}"},
 		"activity that signs in by password":    {kind: "LTIActivity", spec: "title: Height\ntype: ELearning\nshare: {targetURL: 'https://academy.example/courses/42', signIn: Password}", message: "Unsupported value"},
 		"activity with a grade":                 {kind: "LTIActivity", spec: activity("  grade: Progress\n  lti13: {lineItem: FromPlatform}")},

@@ -189,6 +189,9 @@ func (v *validator) supply(m *members, given map[string]*corev1.Secret) error {
 			ObjectMeta: metav1.ObjectMeta{Name: in.AcademyName, Namespace: in.Namespace},
 			Spec:       v1alpha1.LTIAcademySpec{Title: in.AcademyName, URL: unknownAcademyURL, Clients: supposedClients(in.Activities)},
 		}
+		if slices.ContainsFunc(in.Activities, func(a *v1alpha1.LTIActivity) bool { return a.Spec.Share != nil && a.Spec.Share.Enrolment != nil }) {
+			in.Academy.Spec.Provisioning = &v1alpha1.AcademyProvisioning{SCIM: v1alpha1.SCIMDirectory{URL: unknownAcademyURL}}
+		}
 	}
 	for name, secret := range given {
 		switch {
@@ -258,6 +261,11 @@ func (m *members) references() (out []reference) {
 		for i, client := range m.input.Academy.Spec.Clients {
 			out = append(out, reference{
 				m.academy, fmt.Sprintf("spec.clients[%d].clientSecretRef", i), client.ClientSecretRef.Name, []string{v1alpha1.SecretKeyClientSecret},
+			})
+		}
+		if p := m.input.Academy.Spec.Provisioning; p != nil {
+			out = append(out, reference{
+				m.academy, "spec.provisioning.scim.tokenSecretRef", p.SCIM.TokenSecretRef.Name, []string{v1alpha1.SecretKeyToken},
 			})
 		}
 	}

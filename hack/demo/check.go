@@ -91,6 +91,7 @@ func (d *demo) runChecks(ctx context.Context, t *tally) (err error) {
 		run  func(context.Context)
 	}{
 		{"launches in a browser", c.browser},
+		{"accounts", c.accounts},
 		{"conditions", c.conditions},
 		{"a broken resource", c.broken},
 		{"changes", c.changes},

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
@@ -104,7 +105,7 @@ func get(ctx context.Context, address string) (status int, body []byte, err erro
 
 var reasonPattern = regexp.MustCompile(`data-reason="([^"]+)"`)
 
-// launch12 opens a link as a browser does in a window of its own, and returns where it is sent, without the query.
+// launch12 opens a link as a browser does in a window of its own, and returns where it is sent in the end, without the query.
 func (s *signer) launch12(ctx context.Context, link link12) (string, error) {
 	body, err := s.form(link)
 	if err != nil {
@@ -132,7 +133,14 @@ func (s *signer) launch12(ctx context.Context, link link12) (string, error) {
 		}
 		return "", fmt.Errorf("launch: the handler answered %d, %s", resp.StatusCode, reason)
 	}
-	place, _, _ := strings.Cut(resp.Header.Get("Location"), "?")
+	location, err := url.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return "", fmt.Errorf("launch: it led nowhere: %w", err)
+	}
+	if target := location.Query().Get("target_link_uri"); target != "" {
+		return target, nil // to sign in first
+	}
+	place, _, _ := strings.Cut(location.String(), "?")
 	return place, nil
 }
 

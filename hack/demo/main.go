@@ -91,6 +91,7 @@ type demo struct {
 	peers   *peerConfig
 
 	operator, configsync *process
+	directory            *directory
 }
 
 // run starts everything, calls use once all of it is ready, and stops everything whatever happens.
@@ -111,6 +112,9 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 	// The newest process first: peers, handlers, configsync and operator, then the API server.
 	defer func() {
 		d.procs.stopAll()
+		if d.directory != nil {
+			err = errors.Join(err, d.directory.stop())
+		}
 		if d.cluster != nil {
 			err = errors.Join(err, d.cluster.stop())
 		}
@@ -228,6 +232,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if d.directory, err = d.startDirectory(ctx); err != nil {
+		return err
+	}
 	if d.peers, err = d.readPeerConfig(ctx); err != nil {
 		return err
 	}
@@ -284,7 +291,8 @@ The demo runs until Ctrl-C.
   %-38s the academy
 
 Open "Working safely at height" as Lena or Tom, over LTI 1.3 or LTI 1.2, in a window or in a frame; "Ladder check" opens
-inside the frame. The learner arrives signed in, with the claims of the launch on the academy's page.
+inside the frame. The learner arrives signed in, with the claims of the launch on the academy's page; report points there, and
+the gradebooks of the learning system have them (%s/grades).
 
 In another terminal (%s is the kubectl of the demo):
 
@@ -297,7 +305,7 @@ In another terminal (%s is the kubectl of the demo):
   kubectl apply -f config/samples/broken                   breaks nothing but itself
   tail -f %s
 
-`, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.cluster.kubectlPath, d.cluster.kubeconfig,
+`, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.peers.Check.Platform, d.cluster.kubectlPath, d.cluster.kubeconfig,
 		d.peers.Check.Academy, filepath.Join(d.logDir, "*.log"))
 	<-ctx.Done()
 	fmt.Fprintln(d.out, "\nstopping …")
@@ -347,7 +355,8 @@ func (d *demo) portsFree() error {
 		port int
 		what string
 	}{
-		{platformPort, "the platform"}, {academyPort, "the academy"}, {operatorMetricsPort, "the operator's metrics"},
+		{platformPort, "the platform"}, {academyPort, "the academy"}, {directoryPort, "the academy's directory"},
+		{operatorMetricsPort, "the operator's metrics"},
 	}
 	handlers := d.handlers()
 	if d.checking {

@@ -22,6 +22,8 @@ import (
 const (
 	platformPort = 9401
 	academyPort  = 9403
+	// directoryPort is that of the academy's accounts.
+	directoryPort = 9405
 	// operatorMetricsPort is where the operator serves its metrics.
 	operatorMetricsPort = 9404
 )
@@ -46,6 +48,7 @@ const (
 	newWindowName    = "working-at-height"
 	embeddedName     = "ladder-check"
 	clientSecretName = "academy-app"
+	directoryName    = "academy-directory"
 )
 
 // peerConfig is what the administrators of the other systems have to know. Nothing of it is made up here: it is read

@@ -1,18 +1,22 @@
-// A small academy: its learners arrive with a one-time launch code, which its back end redeems at the launch handler.
+// A small academy. Its learners arrive signed in, either over OpenID Connect, with the launch handler as the provider, or with
+// a one-time launch code, which its back end redeems there.
 //
 //   CLIENT_ID=academy CLIENT_SECRET_FILE=secret.txt node academy.mjs
 //
 // ACADEMY_PORT        port to listen on (9403); the address is http://academy.localhost:<port>
 // LTI_URL             the launch handler (http://lti.localhost:9402)
 // CLIENT_ID           this application's name at the handler (academy)
-// CLIENT_SECRET_FILE  file with its secret, read for every code, so a new secret counts at once
+// CLIENT_SECRET_FILE  file with its secret, read for every sign-in, so a new secret counts at once
 // EMBEDDED_COURSES    courses that may be shown in another site's frame, comma separated (43)
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import * as oidc from 'openid-client';
 import { escapeHTML, parseCookies, readForm, redirect, request, sendHTML, serve } from './web.mjs';
 
 const port = Number(process.env.ACADEMY_PORT ?? 9403);
+const here = `http://academy.localhost:${port}`;
 const handlerURL = process.env.LTI_URL ?? 'http://lti.localhost:9402';
+const issuer = `${handlerURL}/oidc`;
 const clientID = process.env.CLIENT_ID ?? 'academy';
 const secretFile = process.env.CLIENT_SECRET_FILE;
 const embedded = new Set((process.env.EMBEDDED_COURSES ?? '43').split(','));
@@ -20,36 +24,68 @@ if (!secretFile) {
   console.error('CLIENT_SECRET_FILE is not set');
   process.exit(2);
 }
+const readSecret = () => readFileSync(secretFile, 'utf8').trim();
 
-/** Sessions by cookie value: the course that was opened and the claims of the launch. */
+/** Sessions by cookie value: who it is, and by course the claims of the launch. */
 const sessions = new Map();
+/** Sign-ins under way, by state. */
+const signIns = new Map();
 
-async function post(path, contentType, body) {
-  const secret = readFileSync(secretFile, 'utf8').trim();
+/** fetch, with names that Node's resolver need not know. */
+async function fetchLocal(address, { method, headers, body } = {}) {
+  const answer = await request(address, {
+    method, headers: Object.fromEntries(new Headers(headers)), body: body === undefined || body === null ? undefined : String(body),
+  });
+  return new Response(answer.text || null, { status: answer.status, headers: { 'content-type': answer.headers['content-type'] ?? '' } });
+}
+
+/** The provider, as openid-client knows it. On this machine it speaks plain HTTP. */
+async function provider() {
+  const config = await oidc.discovery(new URL(issuer), clientID, undefined, oidc.ClientSecretBasic(readSecret()), {
+    execute: [oidc.allowInsecureRequests], [oidc.customFetch]: fetchLocal,
+  });
+  config[oidc.customFetch] = fetchLocal;
+  return config;
+}
+
+async function post(path, contentType, authorization, body) {
   const answer = await request(handlerURL + path, {
-    method: 'POST',
-    headers: {
-      Authorization: `Basic ${Buffer.from(`${clientID}:${secret}`).toString('base64')}`,
-      'Content-Type': contentType,
-      Accept: 'application/json',
-    },
-    body,
+    method: 'POST', headers: { Authorization: authorization, 'Content-Type': contentType, Accept: 'application/json' }, body,
   });
   if (answer.status !== 200) throw new Error(`the launch handler answered ${answer.status}`);
   return JSON.parse(answer.text);
 }
 
-const redeem = code => post('/launch-codes/redeem', 'application/x-www-form-urlencoded', new URLSearchParams({ code }).toString());
+const redeem = code => post('/launch-codes/redeem', 'application/x-www-form-urlencoded',
+  `Basic ${Buffer.from(`${clientID}:${readSecret()}`).toString('base64')}`, new URLSearchParams({ code }).toString());
 
 /** Tells the launch handler how far the learner is; fields that are left empty have not changed. */
-function report({ claims }, form) {
+async function report(claims, form) {
+  const { access_token: token } = await oidc.clientCredentialsGrant(await provider(), { scope: 'progress' });
   const progress = {
     sub: claims.sub, activity: claims.activity, at: new Date(Date.now() - 1000 * Number(form.ago || 0)).toISOString(),
     ...(form.percent && { percent: Number(form.percent) }),
     ...(form.completed && { completed: true }),
     ...(form.given && { score: { given: Number(form.given), maximum: Number(form.maximum) } }),
   };
-  return post('/progress', 'application/json', JSON.stringify(progress));
+  return post('/progress', 'application/json', `Bearer ${token}`, JSON.stringify(progress));
+}
+
+/** A cookie that works where the page is: in a frame of another site it belongs to that site and this one. */
+const cookie = (req, name, value, more = '') => `${name}=${value}; Path=/; HttpOnly${more}; ${
+  req.headers['sec-fetch-dest'] === 'iframe' ? 'SameSite=None; Secure; Partitioned' : 'SameSite=Lax'}`;
+
+const currentSession = req => sessions.get(parseCookies(req.headers.cookie).academy_session);
+
+/** Begins a session, or goes on with that of the same person; anybody else's ends. */
+function enter(req, sub, name, course, claims) {
+  const before = parseCookies(req.headers.cookie).academy_session;
+  const same = sessions.get(before)?.sub === sub ? sessions.get(before) : { sub, name, courses: new Map() };
+  sessions.delete(before);
+  const id = randomBytes(24).toString('base64url');
+  sessions.set(id, same);
+  if (course) same.courses.set(course, { claims, reports: same.courses.get(course)?.reports ?? 0 });
+  return cookie(req, 'academy_session', id);
 }
 
 function sendRefusal(res, status, why, headers) {
@@ -57,8 +93,7 @@ function sendRefusal(res, status, why, headers) {
 <p>Open the activity again from your own learning environment.</p>`, headers);
 }
 
-function sendCourse(res, session, headers) {
-  const { claims } = session;
+function sendCourse(res, session, { claims, reports }, headers) {
   const rows = {
     name: claims.name, activity: claims.activity_title, role: claims.role, platform: claims.platform, version: claims.lti_version,
     course: claims.context?.title, email: claims.email,
@@ -68,21 +103,66 @@ function sendCourse(res, session, headers) {
 <tr><th scope="row">Activity</th><td data-testid="activity">${escapeHTML(rows.activity)}</td></tr>
 <tr><th scope="row">Role</th><td data-testid="role">${escapeHTML(rows.role)}</td></tr>
 <tr><th scope="row">Email</th><td data-testid="email">${escapeHTML(rows.email)}</td></tr>
+<tr><th scope="row">Account</th><td data-testid="sub">${escapeHTML(claims.sub)}</td></tr>
 <tr><th scope="row">Coming from</th><td data-testid="platform">${escapeHTML(rows.platform)}</td></tr>
 <tr><th scope="row">Course there</th><td data-testid="context">${escapeHTML(rows.course)}</td></tr>
 <tr><th scope="row">LTI version</th><td data-testid="lti-version">${escapeHTML(rows.version)}</td></tr>
-<tr><th scope="row">Session</th><td data-testid="session">${escapeHTML(session.name)}</td></tr>
 </table>
-<form method="post"><fieldset><legend>Report progress</legend>
+<form method="post"><fieldset><legend>Report progress</legend><input type="hidden" name="sub" value="${escapeHTML(session.sub)}">
 <label>Points <input name="given"></label> <label>of <input name="maximum" value="10"></label>
 <label>Percent <input name="percent"></label> <label>Seconds ago <input name="ago"></label>
 <label><input type="checkbox" name="completed"> Completed</label> <button data-testid="report">Report</button>
-<output data-testid="reported">${session.reports ?? 0}</output></fieldset></form>`, headers);
+<output data-testid="reported">${reports}</output></fieldset></form>`, headers);
+}
+
+/** Third-party-initiated login: a new sign-in each time, whoever is signed in. */
+async function beginSignIn(req, res, url) {
+  const { iss, login_hint: hint, target_link_uri: target } = Object.fromEntries(url.searchParams);
+  if (iss !== issuer || !URL.canParse(target) || new URL(target).origin !== here) {
+    return sendRefusal(res, 400, 'This sign-in did not begin at the launch handler.');
+  }
+  const config = await provider();
+  const verifier = oidc.randomPKCECodeVerifier();
+  const state = oidc.randomState();
+  const nonce = oidc.randomNonce();
+  signIns.set(state, { verifier, nonce, target: new URL(target) });
+  const to = oidc.buildAuthorizationUrl(config, {
+    redirect_uri: `${here}/callback`, scope: 'openid profile email', login_hint: hint, state, nonce,
+    code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256',
+  });
+  redirect(res, to.href, { 'Referrer-Policy': 'no-referrer', 'Set-Cookie': cookie(req, `sign_in_${state.slice(0, 12)}`, state, '; Max-Age=120') });
+}
+
+async function finishSignIn(req, res, url) {
+  const state = url.searchParams.get('state') ?? '';
+  const begun = signIns.get(state);
+  if (!begun || parseCookies(req.headers.cookie)[`sign_in_${state.slice(0, 12)}`] !== state) {
+    return sendRefusal(res, 400, 'This sign-in did not begin in this browser.');
+  }
+  signIns.delete(state);
+  let claims;
+  try {
+    const tokens = await oidc.authorizationCodeGrant(await provider(), url, {
+      pkceCodeVerifier: begun.verifier, expectedState: state, expectedNonce: begun.nonce, idTokenExpected: true,
+    });
+    claims = tokens.claims();
+  } catch (error) {
+    return sendRefusal(res, 403, `The sign-in was not accepted: ${error.error ?? error.message}.`);
+  }
+  const course = begun.target.pathname.match(/^\/courses\/([\w-]+)$/)?.[1];
+  redirect(res, begun.target.pathname + begun.target.search, { 'Set-Cookie': enter(req, claims.sub, claims.name, course, claims) });
 }
 
 await serve(port, async (req, res, url) => {
   const course = url.pathname.match(/^\/courses\/([\w-]+)$/)?.[1];
-  if (url.pathname === '/') return sendHTML(res, 200, 'Acme Academy', '<p>Courses are opened from other learning environments.</p>');
+  switch (url.pathname) {
+    case '/': return sendHTML(res, 200, 'Acme Academy', `<p>Courses are opened from other learning environments.</p>
+<p>Signed in: <strong data-testid="signed-in">${escapeHTML(currentSession(req)?.name ?? 'nobody')}</strong></p>`);
+    case '/sign-in': return beginSignIn(req, res, url);
+    case '/callback': return finishSignIn(req, res, url);
+    // Somebody who signed in here without a launch.
+    case '/staff-room': return redirect(res, '/', { 'Set-Cookie': enter(req, 'staff-1', 'Stella Staff') });
+  }
   if (!course) return sendHTML(res, 404, 'Not found', '');
 
   const headers = {
@@ -97,21 +177,19 @@ await serve(port, async (req, res, url) => {
     } catch (error) {
       return sendRefusal(res, 403, `The launch code was not accepted: ${error.message}.`, headers);
     }
-    const id = randomBytes(24).toString('base64url');
-    sessions.set(id, { course, claims, name: `session ${sessions.size + 1}` });
     url.searchParams.delete('lti_launch_code');
-    return redirect(res, url.pathname + url.search, {
-      ...headers,
-      'Set-Cookie': `academy_session=${id}; Path=/; HttpOnly; ${embedded.has(course) ? 'SameSite=None; Secure; Partitioned' : 'SameSite=Lax'}`,
-    });
+    return redirect(res, url.pathname + url.search, { ...headers, 'Set-Cookie': enter(req, claims.sub, claims.name, course, claims) });
   }
-  const session = sessions.get(parseCookies(req.headers.cookie).academy_session);
-  if (session?.course !== course) return sendRefusal(res, 401, 'There is no session for this course.', headers);
+  const session = currentSession(req);
+  const opened = session?.courses.get(course);
+  if (!opened) return sendRefusal(res, 401, 'There is no session for this course.', headers);
   if (req.method === 'POST') {
-    await report(session, await readForm(req));
-    session.reports = (session.reports ?? 0) + 1;
+    const form = await readForm(req);
+    if (form.sub !== session.sub) return sendRefusal(res, 409, 'Somebody else has signed in since.', headers);
+    await report(opened.claims, form);
+    opened.reports++;
     return redirect(res, url.pathname + url.search, headers);
   }
-  sendCourse(res, session, headers);
+  sendCourse(res, session, opened, headers);
 });
-console.log(`academy: http://academy.localhost:${port}`);
+console.log(`academy: ${here}`);

@@ -334,6 +334,77 @@ for (const version of ['13', '12']) {
   });
 }
 
+await check('one browser, learners A, B, A in turn, somebody else signed in before, third-party cookies blocked: always the right person', async () => {
+  const context = await openBrowser('blocked');
+  const staff = await context.newPage();
+  await staff.goto(`${config.academy}/staff-room`);
+  assert(await textOf(staff, 'signed-in') === 'Stella Staff', 'nobody is signed in at the academy');
+  const accounts = [];
+  for (const [who, place] of [['learner', 'window'], ['teacher', 'frame'], ['learner', 'frame'], ['teacher', 'window'], ['learner', 'window']]) {
+    const opened = await launch(context, { version: '13', person: who, place, activity: config.newWindow.name });
+    const page = place === 'window' ? opened : await openNewWindow(context, opened);
+    await expectArrived(page, '13', who, config.newWindow);
+    accounts.push(await textOf(page, 'sub'));
+    await staff.goto(config.academy);
+    assert(await textOf(staff, 'signed-in') === people[who].name, 'somebody else is signed in at the academy');
+  }
+  assert(new Set(accounts).size === 2 && accounts[0] === accounts[2] && accounts[0] === accounts[4] && accounts[1] === accounts[3],
+    `the accounts are ${accounts.join(', ')}`);
+});
+
+await check('one browser, learners A, B, A in three tabs at once: always the right person and activity', async () => {
+  const context = await openBrowser('blocked');
+  const held = [];
+  await context.route(`${config.handler}/**/launch`, route => held.push(route));
+  const tabs = [];
+  for (const [who, version] of [['learner', '13'], ['teacher', '13'], ['learner', '12']]) {
+    const page = await launch(context, { version, person: who, place: 'window', activity: config.newWindow.name });
+    tabs.push({ who, version, page });
+    for (const started = Date.now(); held.length < tabs.length; await new Promise(resolve => setTimeout(resolve, 10))) {
+      assert(Date.now() - started < timeout, 'a launch does not get to the handler');
+    }
+  }
+  for (const n of [2, 0, 1]) {
+    await held[n].continue();
+    await expectArrived(tabs[n].page, tabs[n].version, tabs[n].who, config.newWindow);
+  }
+  // What A's tab sends now that B has signed in must not become B's.
+  await tabs[0].page.locator('input[name="given"]').fill('1');
+  await testid(tabs[0].page, 'report').click();
+  assert((await textOf(tabs[0].page, 'refused')).includes('Somebody else'), "what A's tab sent was taken for B's");
+});
+
+await check('a sign-in that was used, or is from another browser, is refused', async () => {
+  const context = await openBrowser('blocked');
+  const requests = [];
+  context.on('request', sent => requests.push(sent.url()));
+  const page = await launch(context, { version: '13', person: 'learner', place: 'window', activity: config.newWindow.name });
+  await expectArrived(page, '13', 'learner', config.newWindow);
+  const begun = requests.find(url => url.startsWith(`${config.academy}/sign-in`));
+  const ended = requests.find(url => url.startsWith(`${config.academy}/callback`));
+  assert(begun && ended, 'the sign-in did not go over OpenID Connect');
+  for (const [where, address] of [[context, begun], [context, ended], [await openBrowser('blocked'), begun]]) {
+    const again = await where.newPage();
+    await again.goto(address);
+    assert(await testid(again, 'refused').count() === 1, `${new URL(address).pathname} works twice`);
+    await again.close();
+  }
+  // A handle that nobody has used yet, in another browser.
+  let fresh;
+  await context.route(`${config.handler}/**/launch`, async route => {
+    fresh = (await route.fetch({ maxRedirects: 0 })).headers().location;
+    await route.abort();
+  });
+  await launch(context, { version: '13', person: 'learner', place: 'window', activity: config.newWindow.name });
+  for (const started = Date.now(); !fresh; await new Promise(resolve => setTimeout(resolve, 10))) {
+    assert(Date.now() - started < timeout, 'a launch does not get to the handler');
+  }
+  assert(fresh.startsWith(`${config.academy}/sign-in?`), 'the launch did not lead to the sign-in');
+  const thief = await (await openBrowser('blocked')).newPage();
+  await thief.goto(fresh);
+  assert((await textOf(thief, 'refused')).includes('login_required'), 'the handle of a launch works in another browser');
+});
+
 /** Reports with the form on the academy's page. */
 async function report(page, fields) {
   const before = Number(await textOf(page, 'reported'));

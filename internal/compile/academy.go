@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/scim2/filter-parser/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
@@ -47,7 +48,8 @@ func (c *compiler) academy() {
 		r.Keys = append(r.Keys, own.described...)
 		r.NextRotation = earlier(r.NextRotation, own.nextRotation)
 	}
-	r.apply(clientsVerdict, own.verdict)
+	scim, directory := c.directory(a, academyKeys)
+	r.apply(clientsVerdict, directory, own.verdict)
 	r.Served = true
 	table := &routing.Table{
 		Academy: routing.Academy{
@@ -60,6 +62,7 @@ func (c *compiler) academy() {
 			Generation:     a.Generation,
 			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
 			PublicKeys:     own.public,
+			SCIM:           scim,
 		},
 		AcademyKeys: *academyKeys,
 		Revoked:     c.revoked,
@@ -138,6 +141,25 @@ func (c *compiler) academyKeys(r *Result) (*routing.AcademyKeys, verdict) {
 		out.Control.FurtherTokensSHA256 = append(out.Control.FurtherTokensSHA256, sum[:])
 	}
 	return out, verdict{}
+}
+
+// directory resolves where the accounts of the academy are. One whose token is missing is served all the same: launches
+// that need it are refused, instead of making accounts here that the academy does not know.
+func (c *compiler) directory(a *v1alpha1.LTIAcademy, academyKeys *routing.AcademyKeys) (*routing.SCIM, verdict) {
+	if a.Spec.Provisioning == nil {
+		return nil, verdict{}
+	}
+	in := a.Spec.Provisioning.SCIM
+	out := &routing.SCIM{URL: strings.TrimRight(string(in.URL), "/"), LinkFilter: in.LinkFilter}
+	const field = "spec.provisioning.scim."
+	data, v := c.secretData(field+"tokenSecretRef", in.TokenSecretRef.Name, v1alpha1.SecretKeyToken)
+	if v.ok() {
+		academyKeys.SCIMToken = data[0]
+	}
+	if _, err := filter.ParseFilter([]byte(in.LinkFilter)); in.LinkFilter != "" && err != nil {
+		return out, refused(v1alpha1.ReasonInvalidSpec, field+"linkFilter: not a filter of SCIM (RFC 7644 section 3.4.2.2)")
+	}
+	return out, v
 }
 
 // minClientSecret is the least length of an application's secret. Only its SHA-256 reaches the handler, which is safe

@@ -27,17 +27,18 @@ func (c *compiler) activities() {
 			entry.DurationMinutes = *a.Spec.DurationMinutes
 		}
 		ref := Ref{v1alpha1.KindActivity, a.Name}
-		client := verdict{}
+		client, enrolment := verdict{}, verdict{}
 		if a.Spec.Share != nil {
 			entry.Share = share(a.Spec.Share)
 			entry.Share.ClientID, client = c.client(a.Spec.Share)
+			enrolment = c.enrolment(a.Spec.Share)
 			if c.url != "" {
 				name, _ := a.LTI12SecretName()
 				r.LTI12 = &v1alpha1.ActivityLTI12Status{LaunchURL: routing.ActivityLaunchURL(c.url, a.Name), CredentialsSecretName: name}
 				r.LTI13 = &v1alpha1.ActivityLTI13Status{ResourceURL: routing.ActivityResourceURL(c.url, a.Name)}
 			}
 		}
-		r.apply(academy, c.lti12[ref].verdict, client)
+		r.apply(academy, c.lti12[ref].verdict, client, enrolment)
 		if academy.ok() {
 			r.Served = true
 			c.out.Table.Activities = append(c.out.Table.Activities, entry)
@@ -84,9 +85,21 @@ func (c *compiler) client(in *v1alpha1.ActivityShare) (clientID string, v verdic
 	return can[0], verdict{}
 }
 
+// enrolment checks that there is a directory to enrol people in.
+func (c *compiler) enrolment(in *v1alpha1.ActivityShare) verdict {
+	if in.Enrolment == nil || c.in.Academy == nil || c.in.Academy.Spec.Provisioning != nil {
+		return verdict{}
+	}
+	return refused(v1alpha1.ReasonInvalidSpec, fmt.Sprintf(
+		"spec.share.enrolment: LTIAcademy %s has no provisioning.scim to enrol people in", c.in.AcademyName))
+}
+
 func share(in *v1alpha1.ActivityShare) *routing.Share {
 	out := &routing.Share{TargetURL: string(in.TargetURL), Presentation: string(in.EffectivePresentation())}
 	// What is left out stays so: tables of before these fields were there stay as they were.
+	if in.Enrolment != nil {
+		out.EnrolmentGroup = in.Enrolment.Group
+	}
 	if in.SignIn != v1alpha1.SignInLaunchCode {
 		out.SignIn = string(in.SignIn)
 	}

@@ -180,6 +180,9 @@ func (in *Input) ReferredSecrets() []string {
 		for _, client := range in.Academy.Spec.Clients {
 			seen[client.ClientSecretRef.Name] = true
 		}
+		if p := in.Academy.Spec.Provisioning; p != nil {
+			seen[p.SCIM.TokenSecretRef.Name] = true
+		}
 	}
 	for _, p := range in.Platforms {
 		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {

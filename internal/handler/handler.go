@@ -29,6 +29,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/token"
+	"github.com/lti-operator/lti-operator/internal/provisioning"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -62,6 +63,10 @@ type Handler struct {
 	book     *grades.Book
 	tokens   *token.Cache
 	worker   *grades.Worker
+	enroller *provisioning.Enroller
+	// directory is the academy's, nil for none; directoryKey says what it was made from.
+	directory    atomic.Pointer[provisioning.Client]
+	directoryKey string
 }
 
 // New makes a handler. It serves nothing before Run has loaded a table.
@@ -96,6 +101,10 @@ func New(o Options) (*Handler, error) {
 		},
 	}
 	h.book.Wake = h.worker.Wake
+	h.enroller = &provisioning.Enroller{
+		Queue: o.Store, Client: h.directory.Load, Log: o.Log, Now: o.Now, Jitter: jitter(o.Random), Observe: h.metrics.Enrolment,
+	}
+	h.tool.Enrol = h.enroller.Wake
 	h.config = configdir.New(configdir.Options{
 		Dir: o.ConfigDir, Logger: o.Log, Now: o.Now,
 		Rejected: func(code configdir.ErrorCode) { h.metrics.ConfigRejected(string(code)) },
@@ -126,7 +135,7 @@ func (h *Handler) use(index *routing.Index) {
 	} else {
 		h.control.Store(control)
 	}
-	snapshot, err := tool.Prepare(index, h.cache)
+	snapshot, err := tool.Prepare(index, h.cache, h.accounts(index))
 	if err != nil {
 		h.log.Error("the routing table cannot be used", "error", err.Error())
 		h.metrics.ConfigRejected("Unusable")
@@ -135,6 +144,40 @@ func (h *Handler) use(index *routing.Index) {
 	h.tool.Use(snapshot)
 	h.tokens.Retain(func(platform string) bool { return index.Platform(platform) != nil })
 	h.metrics.ConfigLoaded(h.now())
+}
+
+// accounts is the client for the academy's directory; nil if it has none. One that cannot be made fails its launches, not
+// the table. It is called from one goroutine.
+func (h *Handler) accounts(index *routing.Index) tool.Accounts {
+	scim := index.Academy.SCIM
+	if scim == nil {
+		h.directory.Store(nil)
+		return nil
+	}
+	token := index.Keys.SCIMToken
+	key := fmt.Sprint(scim.URL, "\n", scim.LinkFilter, "\n", token)
+	if client := h.directory.Load(); client != nil && key == h.directoryKey {
+		return client
+	}
+	client, err := provisioning.New(provisioning.Options{
+		URL: scim.URL, Token: func() string { return token }, LinkFilter: scim.LinkFilter, CreateGroups: true, Doer: h.fetcher, Now: h.now,
+	})
+	if err != nil {
+		h.log.Error("the academy's directory cannot be used", "error", err.Error())
+		h.directory.Store(nil)
+		return noAccounts{err}
+	}
+	h.directory.Store(client)
+	h.directoryKey = key
+	return client
+}
+
+// noAccounts stands for a directory that cannot be used.
+type noAccounts struct{ err error }
+
+// Ensure implements tool.Accounts.
+func (n noAccounts) Ensure(context.Context, provisioning.Person, string) (provisioning.Account, error) {
+	return provisioning.Account{}, n.err
 }
 
 // purgeInterval and launchRetention are how often, and after how long, what nobody can need any more is deleted.
@@ -151,8 +194,13 @@ func (h *Handler) Run(ctx context.Context) error {
 		defer close(sending)
 		h.worker.Run(ctx)
 	}()
+	enrolling := make(chan struct{})
+	go func() {
+		defer close(enrolling)
+		h.enroller.Run(ctx)
+	}()
 	// What is on its way is given back to the store before that is closed.
-	defer func() { <-sending }()
+	defer func() { <-sending; <-enrolling }()
 	return h.config.Run(ctx)
 }
 

@@ -363,6 +363,14 @@ func peopleRefusals() []refusal {
 			suspend(b)
 			return b.redeem(code)
 		}},
+		{name: "no answer", code: lti.DirectoryUnavailable, do: answering(http.StatusServiceUnavailable)},
+		{name: "wrong token", code: lti.DirectoryFailed, do: answering(http.StatusForbidden)},
+		{name: "deleted", code: lti.AccountGone, do: func(b *browser) answer {
+			d := newSCIM(b.t)
+			b.republish(d.uses)
+			d.Users.Remove(b.enter(b.browser().launch13(moodle(), "height", nil)).Subject)
+			return b.launch13(moodle(), "height", nil)
+		}},
 		{name: "suspending nobody", code: lti.AccountUnknown, json: true, do: func(b *browser) answer { return b.setAccount("nobody", false) }},
 		{name: "report about no launch", code: lti.LaunchUnknown, json: true, do: func(b *browser) answer {
 			return b.postReport(`{"launch_id":"nothing","completed":true}`, clientSecret, "")
@@ -425,6 +433,16 @@ func peopleRefusals() []refusal {
 			b.dest = "iframe"
 			return b.redeem(b.launch13(moodle(), "height", nil).ticket())
 		}},
+	}
+}
+
+// answering launches while the academy's directory answers with a status.
+func answering(status int32) func(*browser) answer {
+	return func(b *browser) answer {
+		d := newSCIM(b.t)
+		d.status.Store(status)
+		b.republish(d.uses)
+		return b.launch13(moodle(), "height", nil)
 	}
 }
 

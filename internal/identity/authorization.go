@@ -66,6 +66,17 @@ const (
 	scopeEmail   = "email"
 )
 
+// Scopes of a client that acts for itself (RFC 6749 section 4.4).
+const (
+	// ScopeProgress lets a client report and read progress.
+	ScopeProgress = "progress"
+	// ScopeAccounts lets a client suspend accounts.
+	ScopeAccounts = "accounts"
+)
+
+// ClientScopes are all that a client may ask for.
+func ClientScopes() []string { return []string{ScopeProgress, ScopeAccounts} }
+
 // Authorization is a verified authentication request.
 type Authorization struct {
 	ClientID    string

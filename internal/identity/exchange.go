@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
@@ -142,4 +143,46 @@ func IDTokenClaims(issuer string, c *Code, subject, accessToken string, person m
 		out["nonce"] = c.Nonce
 	}
 	return out
+}
+
+// ClientToken is what the access token of a client that acts for itself holds.
+type ClientToken struct {
+	ClientID  string   `json:"c"`
+	Scopes    []string `json:"s"`
+	ExpiresAt int64    `json:"e"`
+}
+
+// NewClientToken answers a token request by client credentials (RFC 6749 section 4.4) of a client that has proved who it is:
+// a token for the scopes that it asks for, or for all if it names none.
+func (s *Sealer) NewClientToken(params lti.Params, clientID string, now time.Time) (token string, scopes []string, err error) {
+	scope, _, err := params.Only("scope")
+	if err != nil {
+		return "", nil, fail(InvalidRequest, "scope is there more than once")
+	}
+	scopes = strings.Fields(scope)
+	if len(scopes) == 0 {
+		scopes = ClientScopes()
+	}
+	for _, asked := range scopes {
+		if !slices.Contains(ClientScopes(), asked) {
+			return "", nil, fail(InvalidScope, "scope may hold "+strings.Join(ClientScopes(), " and "))
+		}
+	}
+	token, err = s.seal(purposeClientToken, ClientToken{ClientID: clientID, Scopes: scopes, ExpiresAt: now.Add(TokenLifetime).Unix()})
+	return token, scopes, err
+}
+
+// OpenClientToken reads an access token of a client that acts for itself, and checks that it is for a scope. Whether the
+// client still is is for the caller to see.
+func (s *Sealer) OpenClientToken(token, scope string, now time.Time) (clientID string, err error) {
+	var t ClientToken
+	switch err := s.open(purposeClientToken, token, &t); {
+	case err != nil:
+		return "", fail(InvalidToken, "the access token is not one of ours")
+	case now.Unix() >= t.ExpiresAt:
+		return "", fail(InvalidToken, "the access token has expired")
+	case !slices.Contains(t.Scopes, scope):
+		return "", fail(InvalidToken, "the access token is not for the scope "+scope)
+	}
+	return t.ClientID, nil
 }

@@ -20,6 +20,7 @@ type purpose string
 const (
 	purposeCode        purpose = "oidc code"
 	purposeAccessToken purpose = "oidc access token"
+	purposeClientToken purpose = "oidc client token"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.

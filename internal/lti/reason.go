@@ -110,12 +110,18 @@ const (
 	MissingUserData    Code = "MissingUserData"
 	EmailInUse         Code = "EmailInUse"
 	AccountSuspended   Code = "AccountSuspended"
+	AccountGone        Code = "AccountGone"
 	AccountUnknown     Code = "AccountUnknown"
 	IssuerChanged      Code = "IssuerChanged"
 	LaunchExpired      Code = "LaunchExpired"
 	LaunchAlreadyUsed  Code = "LaunchAlreadyUsed"
 	ClientUnauthorized Code = "ClientUnauthorized"
 	CodeInvalid        Code = "CodeInvalid"
+
+	// The academy's directory of accounts.
+
+	DirectoryUnavailable Code = "DirectoryUnavailable"
+	DirectoryFailed      Code = "DirectoryFailed"
 
 	// The OpenID Provider of the academy.
 
@@ -193,6 +199,9 @@ func reasonTable() []Reason {
 		{MissingUserData, http.StatusForbidden, OtherParty, "Email or name is missing, so that no account can be created."},
 		{EmailInUse, http.StatusConflict, Learner, "An account with this email address exists; sign in once to connect the two."},
 		{AccountSuspended, http.StatusForbidden, Academy, "The account is suspended."},
+		{AccountGone, http.StatusForbidden, Academy, "The account was deleted in the academy's directory."},
+		{DirectoryUnavailable, http.StatusServiceUnavailable, Learner, "The academy's directory does not answer; nothing was changed."},
+		{DirectoryFailed, http.StatusBadGateway, Academy, "The academy's directory refuses our requests, or gives answers that cannot be used."},
 		{AccountUnknown, http.StatusNotFound, Academy, "There is no account with this subject."},
 		{IssuerChanged, http.StatusForbidden, Academy, "The person is known under another issuer of this platform, which the registration does not list as a previous one."},
 		{LaunchExpired, http.StatusGone, Learner, "The launch has expired; open the activity again."},

@@ -44,7 +44,7 @@ func TestCreate(t *testing.T) {
 	if err != nil || !first.Created || first.Linked || !first.Active || first.ID == "" {
 		t.Fatal(first, err)
 	}
-	rows := d.users.all()
+	rows := d.Users.All()
 	if len(rows) != 1 {
 		t.Fatal(rows)
 	}
@@ -53,7 +53,7 @@ func TestCreate(t *testing.T) {
 		"name":   map[string]any{"formatted": "Noor de Vries", "givenName": "Noor", "familyName": "de Vries"},
 		"emails": []any{map[string]any{"value": "Noor@example.org", "type": "work", "primary": true}},
 	}
-	if diff := cmp.Diff(want, rows[0].attrs); diff != "" {
+	if diff := cmp.Diff(want, rows[0].Attrs); diff != "" {
 		t.Error(diff)
 	}
 
@@ -62,17 +62,17 @@ func TestCreate(t *testing.T) {
 	changed := Person{Realm: "moodle", LTIUserID: "4", GivenName: "N", FamilyName: "V", Email: "other@example.org", EmailVouched: true}
 	for name, known := range map[string]string{"remembered": first.ID, "forgotten": ""} {
 		for _, p := range []Person{{Realm: "moodle", LTIUserID: "4"}, changed} {
-			d.log()
+			d.Log()
 			again, err := c.Ensure(t.Context(), p, known)
 			if err != nil || again != (Account{ID: first.ID, Active: true}) {
 				t.Error(name, again, err)
 			}
-			if lines := d.log(); len(lines) != 1 {
+			if lines := d.Log(); len(lines) != 1 {
 				t.Error(name, lines)
 			}
 		}
 	}
-	if diff := cmp.Diff(rows, d.users.all(), cmp.AllowUnexported(row{})); diff != "" {
+	if diff := cmp.Diff(rows, d.Users.All()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -110,19 +110,19 @@ func TestRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	d.users.set(created.ID, map[string]any{"active": false})
+	d.Users.Set(created.ID, map[string]any{"active": false})
 	for _, known := range []string{created.ID, ""} {
 		if a, err := c.Ensure(t.Context(), noor(), known); !errors.Is(err, ErrSuspended) || a != (Account{ID: created.ID}) {
 			t.Error(a, err)
 		}
 	}
 
-	d.users.remove(created.ID)
-	d.log()
+	d.Users.Remove(created.ID)
+	d.Log()
 	if a, err := c.Ensure(t.Context(), noor(), created.ID); !errors.Is(err, ErrGone) || a != (Account{}) {
 		t.Error(a, err)
 	}
-	if lines := d.log(); len(lines) != 1 || len(d.users.all()) != 0 {
+	if lines := d.Log(); len(lines) != 1 || len(d.Users.All()) != 0 {
 		t.Error("a deleted account came back", lines)
 	}
 	// Once somebody has decided so:
@@ -158,7 +158,7 @@ func TestMissingUserData(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(d.users.all()) != 0 {
+	if len(d.Users.All()) != 0 {
 		t.Error("an account was created")
 	}
 }
@@ -201,12 +201,12 @@ func TestLinkByEmail(t *testing.T) {
 		for _, kind := range []string{"full", "naive", "no emails", "no not"} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				d := newDirectory(t, func(d *directory) {
-					d.naive = kind == "naive"
+					d.Naive = kind == "naive"
 					switch kind {
 					case "no emails":
-						d.front = refusing(http.StatusBadRequest, "emails")
+						d.Front = refusing(http.StatusBadRequest, "emails")
 					case "no not":
-						d.front = refusing(http.StatusNotImplemented, "not (")
+						d.Front = refusing(http.StatusNotImplemented, "not (")
 					}
 				})
 				var ids []string
@@ -215,9 +215,9 @@ func TestLinkByEmail(t *testing.T) {
 						// Without emails in filters it is found by its name only.
 						attrs["userName"] = "noor@example.org"
 					}
-					ids = append(ids, d.users.put(attrs))
+					ids = append(ids, d.Users.Put(attrs))
 				}
-				before := d.users.all()
+				before := d.Users.All()
 				p := noor()
 				p.EmailVouched = !tt.unvouched
 				if tt.unnamed {
@@ -237,7 +237,7 @@ func TestLinkByEmail(t *testing.T) {
 				if err == nil && !a.Linked {
 					return // a second account was right
 				}
-				if diff := cmp.Diff(before, d.users.all(), cmp.AllowUnexported(row{})); diff != "" {
+				if diff := cmp.Diff(before, d.Users.All()); diff != "" {
 					t.Error("an account was changed or created", diff)
 				}
 			})
@@ -248,13 +248,13 @@ func TestLinkByEmail(t *testing.T) {
 // The bare user id is not looked up, whatever system put it there.
 func TestForeignExternalID(t *testing.T) {
 	d := newDirectory(t)
-	other := d.users.put(account("hr@example.org", map[string]any{"externalId": "4"}))
-	d.users.put(account("x@example.org", map[string]any{"externalId": "MOODLE:4"}))
+	other := d.Users.Put(account("hr@example.org", map[string]any{"externalId": "4"}))
+	d.Users.Put(account("x@example.org", map[string]any{"externalId": "MOODLE:4"}))
 	a, err := d.client(t).Ensure(t.Context(), vouched(noor()), "")
 	if err != nil || !a.Created || a.ID == other {
 		t.Error(a, err)
 	}
-	for _, line := range d.log() {
+	for _, line := range d.Log() {
 		if strings.Contains(line, `"4"`) {
 			t.Error(line)
 		}
@@ -264,7 +264,7 @@ func TestForeignExternalID(t *testing.T) {
 func TestOneExternalIDTwice(t *testing.T) {
 	d := newDirectory(t)
 	for _, name := range []string{"a", "b"} {
-		d.users.put(map[string]any{"userName": name, "externalId": "moodle:4", "active": name == "a"})
+		d.Users.Put(map[string]any{"userName": name, "externalId": "moodle:4", "active": name == "a"})
 	}
 	if _, err := d.client(t).Ensure(t.Context(), vouched(noor()), ""); !errors.Is(err, ErrAmbiguous) {
 		t.Error(err)
@@ -280,10 +280,10 @@ func TestFiltersIgnored(t *testing.T) {
 	})
 	for name, front := range map[string]func(http.Handler) http.Handler{"all": everything, "all after and": firstPart} {
 		t.Run(name, func(t *testing.T) {
-			d := newDirectory(t, func(d *directory) { d.front, d.maxResults = front, 7 })
+			d := newDirectory(t, func(d *directory) { d.Front, d.MaxResults = front, 7 })
 			for i := range 40 {
-				d.users.put(account(fmt.Sprintf("user%d@example.org", i), map[string]any{"externalId": fmt.Sprintf("moodle:%d", 100+i), "userType": "Staff"}))
-				d.groups.put(map[string]any{"displayName": fmt.Sprintf("group %d", i)})
+				d.Users.Put(account(fmt.Sprintf("user%d@example.org", i), map[string]any{"externalId": fmt.Sprintf("moodle:%d", 100+i), "userType": "Staff"}))
+				d.Groups.Put(map[string]any{"displayName": fmt.Sprintf("group %d", i)})
 			}
 			c := d.client(t, func(o *Options) { o.LinkFilter, o.CreateGroups = learners, true })
 
@@ -296,7 +296,7 @@ func TestFiltersIgnored(t *testing.T) {
 			}
 			p := noor()
 			p.LTIUserID = "139"
-			if a, err := c.Ensure(t.Context(), p, ""); err != nil || a.ID != d.users.all()[39].id {
+			if a, err := c.Ensure(t.Context(), p, ""); err != nil || a.ID != d.Users.All()[39].ID {
 				t.Error("the account on the last page", a, err)
 			}
 			staff := vouched(noor())
@@ -311,32 +311,32 @@ func TestFiltersIgnored(t *testing.T) {
 			if err := c.Enrol(t.Context(), a.ID, "new"); err != nil {
 				t.Error(err)
 			}
-			if n := len(d.groups.all()); n != 41 {
+			if n := len(d.Groups.All()); n != 41 {
 				t.Error(n)
 			}
-			for i, g := range d.groups.all() {
-				if members, _ := g.attrs["members"].([]any); len(members) != map[bool]int{true: 1}[i >= 39] {
+			for i, g := range d.Groups.All() {
+				if members, _ := g.Attrs["members"].([]any); len(members) != map[bool]int{true: 1}[i >= 39] {
 					t.Error(g)
 				}
 			}
 		})
 	}
 
-	d := newDirectory(t, func(d *directory) { d.front = everything })
+	d := newDirectory(t, func(d *directory) { d.Front = everything })
 	for i := range maxScanned + 1 {
-		d.users.put(account(fmt.Sprintf("user%d@example.org", i), nil))
+		d.Users.Put(account(fmt.Sprintf("user%d@example.org", i), nil))
 	}
 	if _, err := d.client(t).Ensure(t.Context(), noor(), ""); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "ignored") {
 		t.Error(err)
 	}
-	if n := len(d.users.all()); n != maxScanned+1 {
+	if n := len(d.Users.All()); n != maxScanned+1 {
 		t.Error("an account was created without knowing whether there is one")
 	}
 }
 
 func TestLinkFilterRefused(t *testing.T) {
-	d := newDirectory(t, func(d *directory) { d.front = refusing(http.StatusBadRequest, "userType") })
-	d.users.put(account("noor@example.org", nil))
+	d := newDirectory(t, func(d *directory) { d.Front = refusing(http.StatusBadRequest, "userType") })
+	d.Users.Put(account("noor@example.org", nil))
 	_, err := d.client(t, func(o *Options) { o.LinkFilter = learners }).Ensure(t.Context(), vouched(noor()), "")
 	if !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), "link filter") {
 		t.Error(err)
@@ -347,16 +347,16 @@ func TestLinkFilterRefused(t *testing.T) {
 func TestConcurrentFirstLaunches(t *testing.T) {
 	for name, change := range map[string]func(*directory){
 		"unique user names and external ids": func(*directory) {},
-		"unique user names only":             func(d *directory) { d.users.unique = []string{"userName"} },
-		"no filters by external id":          func(d *directory) { d.front = refusing(http.StatusBadRequest, "externalId") },
+		"unique user names only":             func(d *directory) { d.Users.Unique = []string{"userName"} },
+		"no filters by external id":          func(d *directory) { d.Front = refusing(http.StatusBadRequest, "externalId") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			// Both replicas have found nobody when the first creates.
 			var posts atomic.Int32
 			both := make(chan struct{})
 			d := newDirectory(t, change, func(d *directory) {
-				front := d.front
-				d.front = func(next http.Handler) http.Handler {
+				front := d.Front
+				d.Front = func(next http.Handler) http.Handler {
 					if front != nil {
 						next = front(next)
 					}
@@ -397,8 +397,8 @@ func TestConcurrentFirstLaunches(t *testing.T) {
 					created++
 				}
 			}
-			if n := len(d.users.all()); n != 1 || created != 1 || d.users.conflicts == 0 {
-				t.Errorf("%d accounts, %d created, %d conflicts", n, created, d.users.conflicts)
+			if n := len(d.Users.All()); n != 1 || created != 1 || d.Users.Conflicts == 0 {
+				t.Errorf("%d accounts, %d created, %d conflicts", n, created, d.Users.Conflicts)
 			}
 		})
 	}
@@ -409,11 +409,11 @@ func TestConflictWithAnotherPerson(t *testing.T) {
 	var d *directory
 	var once sync.Once
 	d = newDirectory(t, func(dir *directory) {
-		dir.front = func(next http.Handler) http.Handler {
+		dir.Front = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPost {
 					once.Do(func() {
-						d.users.put(account("noor@example.org", map[string]any{"userName": "noor@example.org", "externalId": "canvas:9"}))
+						d.Users.Put(account("noor@example.org", map[string]any{"userName": "noor@example.org", "externalId": "canvas:9"}))
 					})
 				}
 				next.ServeHTTP(w, r)
@@ -427,7 +427,7 @@ func TestConflictWithAnotherPerson(t *testing.T) {
 	if a, err := c.Ensure(t.Context(), vouched(noor()), ""); err != nil || !a.Linked {
 		t.Error(a, err)
 	}
-	if n := len(d.users.all()); n != 1 {
+	if n := len(d.Users.All()); n != 1 {
 		t.Error(n)
 	}
 }
@@ -452,7 +452,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var posts atomic.Int32
 			d := newDirectory(t, func(d *directory) {
-				d.front = func(next http.Handler) http.Handler {
+				d.Front = func(next http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						if r.Method == http.MethodPost && r.URL.Path == "/scim/Users" && posts.Add(1) == 1 {
 							next.ServeHTTP(discard{}, r)
@@ -476,7 +476,7 @@ func TestLostAnswer(t *testing.T) {
 			if a, err := c.Ensure(t.Context(), noor(), ""); err != nil || a.Created || a.ID == "" {
 				t.Error(a, err)
 			}
-			if n := len(d.users.all()); n != 1 || posts.Load() != 1 {
+			if n := len(d.Users.All()); n != 1 || posts.Load() != 1 {
 				t.Error(n, posts.Load())
 			}
 		})
@@ -493,7 +493,7 @@ func (discard) WriteHeader(int)             {}
 func TestCallerGivesUp(t *testing.T) {
 	arrived, proceed := make(chan struct{}), make(chan struct{})
 	d := newDirectory(t, func(d *directory) {
-		d.front = func(next http.Handler) http.Handler {
+		d.Front = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPost {
 					close(arrived)
@@ -524,7 +524,7 @@ func TestCallerGivesUp(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if n := len(d.users.all()); n != 1 {
+	if n := len(d.Users.All()); n != 1 {
 		t.Error(n)
 	}
 }

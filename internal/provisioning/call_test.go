@@ -175,7 +175,7 @@ func TestNobodyAnswers(t *testing.T) {
 
 func TestWaitingForAnotherChangeOfTheGroup(t *testing.T) {
 	d := newDirectory(t)
-	d.groups.put(group("Safety"))
+	d.Groups.Put(group("Safety"))
 	c := d.client(t)
 	known, err := c.group(t.Context(), "Safety")
 	if err != nil {
@@ -223,7 +223,7 @@ func TestToken(t *testing.T) {
 		}
 		harmless(t, err)
 	}
-	if lines := d.log(); len(lines) != 0 {
+	if lines := d.Log(); len(lines) != 0 {
 		t.Error(lines)
 	}
 	token = "old"

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/scim2/filter-parser/v2"
 	"pgregory.net/rapid"
+
+	"github.com/lti-operator/lti-operator/internal/provisioning/scimtest"
 )
 
 // tricky is text that gets out of quotes if it can.
@@ -41,7 +43,7 @@ func TestQuote(t *testing.T) {
 		if !ok || one.Operator != filter.EQ || one.AttributePath.AttributeName != "externalId" {
 			t.Fatalf("%s gets out: %v", quoted, e)
 		}
-		if !matches(e, map[string]any{"externalId": s}) || matches(e, map[string]any{"externalId": s + "x"}) {
+		if !scimtest.Matches(e, map[string]any{"externalId": s}) || scimtest.Matches(e, map[string]any{"externalId": s + "x"}) {
 			t.Fatalf("%s does not match", quoted)
 		}
 	})
@@ -68,7 +70,7 @@ func TestTrickyPeople(t *testing.T) {
 			rt.Fatalf("%q: %v, was %q", p.ExternalID(), a, old)
 		}
 		known[p.ExternalID()] = a.ID
-		if got := d.users.one(a.ID); got["externalId"] != p.ExternalID() || a.Created && got["userName"] != strings.TrimSpace(p.Email) {
+		if got := d.Users.One(a.ID); got["externalId"] != p.ExternalID() || a.Created && got["userName"] != strings.TrimSpace(p.Email) {
 			rt.Fatalf("%v", got)
 		}
 		name := "g" + text.Draw(rt, "group")

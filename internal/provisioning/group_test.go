@@ -18,7 +18,7 @@ import (
 // members returns who is in a group.
 func (d *directory) members(group string) []string {
 	var ids []string
-	list, _ := d.groups.one(group)["members"].([]any)
+	list, _ := d.Groups.One(group)["members"].([]any)
 	for _, m := range list {
 		ids = append(ids, m.(map[string]any)["value"].(string))
 	}
@@ -51,10 +51,10 @@ func counted(lines []string, prefix string) int {
 
 func TestEnrol(t *testing.T) {
 	for _, versioned := range []bool{false, true} {
-		d := newDirectory(t, func(d *directory) { d.versioned = versioned })
+		d := newDirectory(t, func(d *directory) { d.Versioned = versioned })
 		c := d.client(t)
-		id := d.groups.put(group("Safety", "a", "b"))
-		other := d.groups.put(group("Safety 2", "a"))
+		id := d.Groups.Put(group("Safety", "a", "b"))
+		other := d.Groups.Put(group("Safety 2", "a"))
 		for range 3 {
 			if err := c.Enrol(t.Context(), "noor", "Safety"); err != nil {
 				t.Fatal(err)
@@ -66,11 +66,11 @@ func TestEnrol(t *testing.T) {
 		if got := d.members(other); !slices.Equal(got, []string{"a"}) {
 			t.Error(got)
 		}
-		lines := d.log()
+		lines := d.Log()
 		if counted(lines, "PATCH") != 1 || counted(lines, "GET /Groups ") != 1 {
 			t.Error("a member was added again, or the group looked up again", lines)
 		}
-		if got := d.groups.one(id); got["displayName"] != "Safety" || got["externalId"] != nil {
+		if got := d.Groups.One(id); got["displayName"] != "Safety" || got["externalId"] != nil {
 			t.Error(got)
 		}
 	}
@@ -98,25 +98,25 @@ func TestGroupIsFound(t *testing.T) {
 		"created, external ids are no use": {front: refusing(http.StatusBadRequest, "externalId"), want: -1, create: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDirectory(t, func(d *directory) { d.front = tt.front })
+			d := newDirectory(t, func(d *directory) { d.Front = tt.front })
 			var ids []string
 			for _, g := range tt.groups {
-				ids = append(ids, d.groups.put(g))
+				ids = append(ids, d.Groups.Put(g))
 			}
 			c := d.client(t, func(o *Options) { o.CreateGroups = tt.create })
 			if err := c.Enrol(t.Context(), "noor", "Safety"); !errors.Is(err, tt.err) {
 				t.Fatal(err)
 			}
 			if tt.err == nil && tt.want == -1 {
-				rows := d.groups.all()
+				rows := d.Groups.All()
 				if len(rows) != len(ids)+1 {
 					t.Fatal(rows)
 				}
 				created := rows[len(rows)-1]
-				if created.attrs["displayName"] != "Safety" || created.attrs["externalId"] != "lti-operator:Safety" {
+				if created.Attrs["displayName"] != "Safety" || created.Attrs["externalId"] != "lti-operator:Safety" {
 					t.Error(created)
 				}
-				ids = append(ids, created.id)
+				ids = append(ids, created.ID)
 				tt.want = len(ids) - 1
 			}
 			for i, id := range ids {
@@ -124,7 +124,7 @@ func TestGroupIsFound(t *testing.T) {
 					t.Error(i, d.members(id))
 				}
 			}
-			if len(d.groups.all()) != len(ids) {
+			if len(d.Groups.All()) != len(ids) {
 				t.Error("a group was created")
 			}
 		})
@@ -145,24 +145,24 @@ func TestGroupIsCreatedOnce(t *testing.T) {
 		in     int // index of the group that the person is in at last
 		groups int
 	}{
-		"another replica was first, names are unique":     {unique: []string{"displayName"}, before: func(d *directory) { d.groups.put(oursToo) }, groups: 1},
-		"another replica was first, names are not unique": {before: func(d *directory) { d.groups.put(oursToo) }, groups: 2},
-		"an administrator was first, names are unique":    {unique: []string{"displayName"}, before: func(d *directory) { d.groups.put(group(name)) }, groups: 1},
+		"another replica was first, names are unique":     {unique: []string{"displayName"}, before: func(d *directory) { d.Groups.Put(oursToo) }, groups: 1},
+		"another replica was first, names are not unique": {before: func(d *directory) { d.Groups.Put(oursToo) }, groups: 2},
+		"an administrator was first, names are unique":    {unique: []string{"displayName"}, before: func(d *directory) { d.Groups.Put(group(name)) }, groups: 1},
 		"an administrator was first, names are not": {
-			before: func(d *directory) { d.groups.put(group(name)) }, want: ErrAmbiguous, again: ErrAmbiguous, in: -1, groups: 2,
+			before: func(d *directory) { d.Groups.Put(group(name)) }, want: ErrAmbiguous, again: ErrAmbiguous, in: -1, groups: 2,
 		},
 		"the answer is lost":           {answer: func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, want: ErrUnavailable, groups: 1},
 		"the answer is empty":          {answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) }, groups: 1},
 		"it is in no list yet":         {hidden: true, groups: 1},
 		"in no list, answer is empty":  {hidden: true, answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) }, want: ErrProtocol, again: ErrProtocol, in: -1, groups: 2},
-		"in no list, the name is used": {hidden: true, unique: []string{"displayName"}, before: func(d *directory) { d.groups.put(oursToo) }, want: ErrProtocol, again: ErrProtocol, in: -1, groups: 1},
+		"in no list, the name is used": {hidden: true, unique: []string{"displayName"}, before: func(d *directory) { d.Groups.Put(oursToo) }, want: ErrProtocol, again: ErrProtocol, in: -1, groups: 1},
 	} {
 		t.Run(title, func(t *testing.T) {
 			var d *directory
 			var once sync.Once
 			d = newDirectory(t, func(dir *directory) {
-				dir.groups.unique = tt.unique
-				dir.front = func(next http.Handler) http.Handler {
+				dir.Groups.Unique = tt.unique
+				dir.Front = func(next http.Handler) http.Handler {
 					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						switch {
 						case r.Method == http.MethodPost:
@@ -190,12 +190,12 @@ func TestGroupIsCreatedOnce(t *testing.T) {
 			if err := c.Enrol(t.Context(), "noor", name); !errors.Is(err, tt.again) {
 				t.Error(err)
 			}
-			rows := d.groups.all()
+			rows := d.Groups.All()
 			if len(rows) != tt.groups {
 				t.Error(len(rows), "groups")
 			}
 			for i, g := range rows {
-				if in := slices.Contains(d.members(g.id), "noor"); in != (i == tt.in) {
+				if in := slices.Contains(d.members(g.ID), "noor"); in != (i == tt.in) {
 					t.Error(i, in)
 				}
 			}
@@ -218,7 +218,7 @@ func TestEnrolWithoutNames(t *testing.T) {
 // A class opens its first activity: two replicas, one group that nobody has made
 // yet, versions compared.
 func TestConcurrentEnrolment(t *testing.T) {
-	d := newDirectory(t, func(d *directory) { d.versioned = true })
+	d := newDirectory(t, func(d *directory) { d.Versioned = true })
 	clients := []*Client{d.client(t, creating), d.client(t, creating)}
 	const class = 100
 	var wg sync.WaitGroup
@@ -239,14 +239,14 @@ func TestConcurrentEnrolment(t *testing.T) {
 	wg.Wait()
 	// Which of two groups made at the same time it is, both replicas agree on.
 	var in []string
-	for _, g := range d.groups.all() {
-		in = append(in, d.members(g.id)...)
+	for _, g := range d.Groups.All() {
+		in = append(in, d.members(g.ID)...)
 	}
 	slices.Sort(in)
 	if n := len(slices.Compact(in)); n != class || len(in) != class {
 		t.Error(n, len(in))
 	}
-	if n := len(d.groups.all()); n > 2 {
+	if n := len(d.Groups.All()); n > 2 {
 		t.Error(n, "groups")
 	}
 }
@@ -257,11 +257,11 @@ func TestGroupWasReplaced(t *testing.T) {
 	if err := c.Enrol(t.Context(), "a", "Safety"); err != nil {
 		t.Fatal(err)
 	}
-	d.groups.remove(d.groups.all()[0].id)
+	d.Groups.Remove(d.Groups.All()[0].ID)
 	if err := c.Enrol(t.Context(), "noor", "Safety"); err != nil {
 		t.Fatal(err)
 	}
-	if rows := d.groups.all(); len(rows) != 1 || !slices.Equal(d.members(rows[0].id), []string{"noor"}) {
+	if rows := d.Groups.All(); len(rows) != 1 || !slices.Equal(d.members(rows[0].ID), []string{"noor"}) {
 		t.Error(rows)
 	}
 }
@@ -273,9 +273,9 @@ func TestGroupIsRememberedForAWhile(t *testing.T) {
 	if err := c.Enrol(t.Context(), "a", "Safety"); err != nil {
 		t.Fatal(err)
 	}
-	first := d.groups.all()[0].id
-	d.groups.set(first, map[string]any{"displayName": "Safety 2025"})
-	second := d.groups.put(group("Safety"))
+	first := d.Groups.All()[0].ID
+	d.Groups.Set(first, map[string]any{"displayName": "Safety 2025"})
+	second := d.Groups.Put(group("Safety"))
 	now = now.Add(groupLifetime - time.Second)
 	if err := c.Enrol(t.Context(), "b", "Safety"); err != nil || !slices.Equal(d.members(first), []string{"a", "b"}) {
 		t.Error(err)
@@ -290,7 +290,7 @@ func TestGroupIsRememberedForAWhile(t *testing.T) {
 func patched(before func(n int32, w http.ResponseWriter, r *http.Request) (done bool)) func(*directory) {
 	var n atomic.Int32
 	return func(d *directory) {
-		d.front = func(next http.Handler) http.Handler {
+		d.Front = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPatch && before(n.Add(1), w, r) {
 					return
@@ -298,7 +298,7 @@ func patched(before func(n int32, w http.ResponseWriter, r *http.Request) (done 
 				next.ServeHTTP(w, r)
 			})
 		}
-		d.versioned = true
+		d.Versioned = true
 	}
 }
 
@@ -314,7 +314,7 @@ func TestGroupChangesMeanwhile(t *testing.T) {
 		"once": {
 			before: func(n int32, _ http.ResponseWriter, _ *http.Request) bool {
 				if n == 1 {
-					d.groups.set(id, group("Safety", "x"))
+					d.Groups.Set(id, group("Safety", "x"))
 				}
 				return false
 			},
@@ -322,14 +322,14 @@ func TestGroupChangesMeanwhile(t *testing.T) {
 		},
 		"somebody else enrols the person": {
 			before: func(int32, http.ResponseWriter, *http.Request) bool {
-				d.groups.set(id, group("Safety", "noor"))
+				d.Groups.Set(id, group("Safety", "noor"))
 				return false
 			},
 			patches: 1, members: []string{"noor"},
 		},
 		"all the time": {
 			before: func(n int32, _ http.ResponseWriter, _ *http.Request) bool {
-				d.groups.set(id, group("Safety", fmt.Sprint(n)))
+				d.Groups.Set(id, group("Safety", fmt.Sprint(n)))
 				return false
 			},
 			want: ErrUnavailable, patches: 2, members: []string{"2"},
@@ -362,7 +362,7 @@ func TestGroupChangesMeanwhile(t *testing.T) {
 		},
 		"the answer is long": {
 			before: func(_ int32, w http.ResponseWriter, _ *http.Request) bool {
-				d.groups.set(id, group("Safety", "noor"))
+				d.Groups.Set(id, group("Safety", "noor"))
 				w.Write(make([]byte, DefaultMaxBody+1))
 				return true
 			},
@@ -371,14 +371,14 @@ func TestGroupChangesMeanwhile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d = newDirectory(t, patched(tt.before))
-			id = d.groups.put(group("Safety"))
+			id = d.Groups.Put(group("Safety"))
 			if err := d.client(t).Enrol(t.Context(), "noor", "Safety"); !errors.Is(err, tt.want) {
 				t.Error(err)
 			}
 			if got := d.members(id); !slices.Equal(got, tt.members) {
 				t.Error(got)
 			}
-			if lines := d.log(); counted(lines, "PATCH") != tt.patches {
+			if lines := d.Log(); counted(lines, "PATCH") != tt.patches {
 				t.Error(lines)
 			}
 		})
@@ -392,7 +392,7 @@ func TestLargeGroup(t *testing.T) {
 	for i := range 200 {
 		everybody = append(everybody, fmt.Sprintf("%0100d", i))
 	}
-	id := d.groups.put(group("Safety", everybody...))
+	id := d.Groups.Put(group("Safety", everybody...))
 	c := d.client(t, func(o *Options) { o.MaxBody = 10_000 })
 	for range 2 {
 		if err := c.Enrol(t.Context(), "noor", "Safety"); err != nil {

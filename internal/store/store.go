@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -148,6 +149,12 @@ type NewLaunch struct {
 	// PreviousIssuers are issuers under which people of this realm were known
 	// before; a person last seen under one of them is the same under Issuer.
 	PreviousIssuers []string
+	// DirectoryID is the account that the academy's directory has for the person;
+	// empty where accounts are kept here only. See AcceptLaunch.
+	DirectoryID string
+	// EnrolIn is the group of the directory that the person is to be a member of;
+	// empty for none. It is due at once.
+	EnrolIn string
 	// Former is who the person was under another identity that the launch
 	// proved, if any. A person without a link gets the account of that one.
 	Former *Identity
@@ -204,6 +211,24 @@ type LaunchInfo struct {
 type Identity struct {
 	Realm     string
 	LTIUserID string
+}
+
+// Account is what there is to know of an account before a launch of its person.
+type Account struct {
+	Subject string
+	// InDirectory says that Subject is the account's ID in the academy's directory.
+	InDirectory bool
+	Active      bool
+	// Issuer is the one that the person was last seen under; empty if there was none.
+	Issuer string
+}
+
+// Enrolment is a membership that the academy's directory is to have.
+type Enrolment struct {
+	Subject, Group string
+	// Attempts is how often it was tried in vain.
+	Attempts int
+	Lease    string
 }
 
 // UnknownDeployment is a deployment of a platform that launched, provably, and
@@ -275,6 +300,12 @@ type Store interface {
 	// An account that is not active fails with ErrSuspended, instead of
 	// ErrEmailInUse where it would be joined.
 	//
+	// With DirectoryID the directory has settled who the person is: the account is
+	// the one with that subject, new if there is none, and addresses are not
+	// compared. An account of case 1 or 2 that is not in the directory becomes that
+	// one, with its links, progress and grades; another one that is fails with
+	// ErrConflict.
+	//
 	// It may also fail with ErrReplayed, ErrConflict or ErrInvalid; when more
 	// than one applies, ErrInvalid comes first, then ErrReplayed.
 	AcceptLaunch(ctx context.Context, launch NewLaunch) (Launch, error)
@@ -299,6 +330,18 @@ type Store interface {
 	// the answer once the launch was purged. The launch comes with ErrSuspended as
 	// well.
 	Launch(ctx context.Context, id string) (Launch, error)
+
+	// Account returns the account of a person. It fails with ErrNotFound.
+	Account(ctx context.Context, person Identity) (Account, error)
+
+	// LeaseEnrolments leases at most n enrolments that are due, the ones that have
+	// waited longest first.
+	LeaseEnrolments(ctx context.Context, now, until time.Time, n int) ([]Enrolment, error)
+
+	// SettleEnrolment ends a lease. The enrolment is due again at the given time
+	// after one more attempt in vain, or done if that is zero. It fails with
+	// ErrLeaseLost.
+	SettleEnrolment(ctx context.Context, e Enrolment, again time.Time) error
 
 	// SetAccountActive suspends an account (false) or lifts that (true). It
 	// fails with ErrNotFound.
@@ -331,6 +374,12 @@ type Store interface {
 	Close() error
 }
 
+// IssuerChanged tells whether the person, last seen under another issuer, may be
+// somebody else by now.
+func (l NewLaunch) IssuerChanged(before string) bool {
+	return l.Issuer != "" && before != "" && l.Issuer != before && !slices.Contains(l.PreviousIssuers, before)
+}
+
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
 // launch. Implementations call it first, so that they all refuse the same.
 func (l NewLaunch) Validate() error {
@@ -343,7 +392,7 @@ func (l NewLaunch) Validate() error {
 		{"realm", l.Realm},
 		{"LTI user ID", l.LTIUserID},
 	}
-	if l.MayCreateUser {
+	if l.MayCreateUser && l.DirectoryID == "" {
 		required = append(required, []struct{ name, value string }{
 			{"candidate subject", l.CandidateSubject}, {"email", EmailKey(l.Profile.Email)},
 		}...)
@@ -380,6 +429,8 @@ func (l NewLaunch) Validate() error {
 		{"client ID", l.ClientID},
 		{"consumer key", l.ConsumerKey},
 		{"candidate subject", l.CandidateSubject},
+		{"directory ID", l.DirectoryID},
+		{"group", l.EnrolIn},
 		{"given name", l.Profile.GivenName},
 		{"family name", l.Profile.FamilyName},
 		{"email", l.Profile.Email},
@@ -401,6 +452,9 @@ func (l NewLaunch) Validate() error {
 		if err := l.Grade.Key.Validate(); err != nil {
 			return err
 		}
+	}
+	if len(l.DirectoryID) > MaxIdentifier || len(l.EnrolIn) > MaxIdentifier {
+		return fmt.Errorf("%w: directory ID or group is longer than %d bytes", ErrInvalid, MaxIdentifier)
 	}
 	if l.Nonce.ExpiresAt.IsZero() {
 		return fmt.Errorf("%w: nonce has no expiry", ErrInvalid)

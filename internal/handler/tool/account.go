@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -22,11 +23,11 @@ type Account struct {
 const maxAccountBytes = 4 << 10
 
 // setAccount lets the academy's back end suspend an account and lift that again. Signing in by a launch must not be a
-// way around a suspension in the academy (CVE-2025-67848). The client authenticates with HTTP Basic.
+// way around a suspension in the academy (CVE-2025-67848). The client authenticates as for progress.
 func (t *Tool) setAccount(rw http.ResponseWriter, r *http.Request) {
 	v := &visit{Snapshot: t.snapshot.Load(), about: web.About{Role: "tool"}}
 	if err := t.changeAccount(rw, r, v); err != nil {
-		t.Web.RefuseJSON(rw, r, &v.about, err, oauthError(err))
+		t.refuseClient(rw, r, v, err)
 		return
 	}
 	rw.WriteHeader(http.StatusNoContent)
@@ -36,7 +37,7 @@ func (t *Tool) changeAccount(rw http.ResponseWriter, r *http.Request, v *visit) 
 	if v.Snapshot == nil {
 		return lti.Refuse(lti.NotReady, "no routing table yet")
 	}
-	if _, err := v.authenticate(r, nil); err != nil {
+	if _, err := v.caller(r, identity.ScopeAccounts, t.Now()); err != nil {
 		return err
 	}
 	var account Account

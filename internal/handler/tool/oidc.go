@@ -117,12 +117,12 @@ func (t *Tool) discover(rw http.ResponseWriter, _ *http.Request) {
 		"jwks_uri":                              issuer + "/jwks.json",
 		"response_types_supported":              []string{"code"},
 		"response_modes_supported":              []string{"query"},
-		"grant_types_supported":                 []string{"authorization_code"},
+		"grant_types_supported":                 []string{"authorization_code", "client_credentials"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
 		"code_challenge_methods_supported":      []string{"S256"},
-		"scopes_supported":                      []string{"openid", "profile", "email"},
+		"scopes_supported":                      append([]string{"openid", "profile", "email"}, identity.ClientScopes()...),
 		"claims_supported": []string{
 			"sub", "name", "given_name", "family_name", "email", "email_verified", "launch_id", "activity", "platform", "role", "lti_user_id",
 		},
@@ -247,6 +247,9 @@ func (t *Tool) exchangeCode(rw http.ResponseWriter, r *http.Request) {
 			return nil, err
 		}
 		now := t.Now()
+		if grant, _, err := params.Only("grant_type"); err == nil && grant == "client_credentials" {
+			return v.clientToken(params, client, now)
+		}
 		code, err := v.sealer.OpenCode(params, client, now)
 		if err != nil {
 			return nil, identityRefusal(err)
@@ -285,6 +288,17 @@ func (t *Tool) exchangeCode(rw http.ResponseWriter, r *http.Request) {
 	web.WriteJSON(rw, http.StatusOK, answer)
 }
 
+// clientToken answers a token request of an application that acts for itself.
+func (v *visit) clientToken(params lti.Params, client string, now time.Time) (map[string]any, error) {
+	token, scopes, err := v.sealer.NewClientToken(params, client, now)
+	if err != nil {
+		return nil, identityRefusal(err)
+	}
+	return map[string]any{
+		"access_token": token, "token_type": "Bearer", "expires_in": int(identity.TokenLifetime / time.Second), "scope": strings.Join(scopes, " "),
+	}, nil
+}
+
 // person is what a client may know of the person of a launch, as long as that may be opened.
 func (v *visit) person(l *store.Launch) (map[string]any, error) {
 	v.about.Version = l.Version
@@ -314,9 +328,8 @@ func (t *Tool) userInfo(rw http.ResponseWriter, r *http.Request) {
 		if v.Snapshot == nil {
 			return nil, lti.Refuse(lti.NotReady, "no routing table yet")
 		}
-		// RFC 6750 section 2.1.
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") {
+		token, ok := bearerToken(r)
+		if !ok {
 			return nil, lti.Refuse(lti.AccessTokenInvalid, "there is no bearer token")
 		}
 		access, err := v.sealer.OpenAccessToken(token, t.Now())
@@ -340,18 +353,38 @@ func (t *Tool) userInfo(rw http.ResponseWriter, r *http.Request) {
 		return identity.Claims(access.Scopes, person), nil
 	}()
 	if err != nil {
-		if lti.CodeOf(err) == lti.AccessTokenInvalid {
-			rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		}
-		t.Web.RefuseJSON(rw, r, &v.about, err, userInfoError(err))
+		t.refuseClient(rw, r, v, err)
 		return
 	}
 	web.WriteJSON(rw, http.StatusOK, claims)
 }
 
-func userInfoError(err error) string {
+// bearerToken is the access token of a request (RFC 6750 section 2.1).
+func bearerToken(r *http.Request) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return token, strings.EqualFold(scheme, "Bearer")
+}
+
+// refuseClient refuses a request of an application; with a token that is no good it is told so (RFC 6750 section 3).
+func (t *Tool) refuseClient(rw http.ResponseWriter, r *http.Request, v *visit, err error) {
 	if lti.CodeOf(err) == lti.AccessTokenInvalid {
-		return string(identity.InvalidToken)
+		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
-	return oauthError(err)
+	t.Web.RefuseJSON(rw, r, &v.about, err, oauthError(err))
+}
+
+// caller is the application that a request to our API is from: by an access token for the scope, or by its secret.
+func (v *visit) caller(r *http.Request, scope string, now time.Time) (clientID string, err error) {
+	token, ok := bearerToken(r)
+	if !ok {
+		return v.authenticate(r, nil)
+	}
+	clientID, err = v.sealer.OpenClientToken(token, scope, now)
+	if err != nil {
+		return "", identityRefusal(err)
+	}
+	if v.FindClient(clientID) == nil {
+		return "", lti.Refuse(lti.AccessTokenInvalid, "the application is gone")
+	}
+	return clientID, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -143,21 +144,21 @@ func (t *Tool) progressOf(r *http.Request, subject, activity string, known *grad
 	return &Progress{Subject: subject, Activity: activity, Progress: *known, Grades: entries}, nil
 }
 
-// answerClient runs a request of the academy's back end, which authenticates with HTTP Basic.
+// answerClient runs a request of the academy's back end about progress.
 func (t *Tool) answerClient(rw http.ResponseWriter, r *http.Request, handle func(v *visit, client string) (any, error)) {
 	v := &visit{Snapshot: t.snapshot.Load(), about: web.About{Role: "tool"}}
 	answer, err := func() (any, error) {
 		if v.Snapshot == nil {
 			return nil, lti.Refuse(lti.NotReady, "no routing table yet")
 		}
-		client, err := v.authenticate(r, nil)
+		client, err := v.caller(r, identity.ScopeProgress, t.Now())
 		if err != nil {
 			return nil, err
 		}
 		return handle(v, client)
 	}()
 	if err != nil {
-		t.Web.RefuseJSON(rw, r, &v.about, err, oauthError(err))
+		t.refuseClient(rw, r, v, err)
 		return
 	}
 	web.WriteJSON(rw, http.StatusOK, answer)

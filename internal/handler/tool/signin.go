@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/pages"
 	"github.com/lti-operator/lti-operator/internal/routing"
@@ -155,6 +156,8 @@ func oauthError(err error) string {
 	switch lti.CodeOf(err) {
 	case lti.ClientUnauthorized:
 		return oauthInvalidClient
+	case lti.AccessTokenInvalid:
+		return string(identity.InvalidToken)
 	case lti.RequestMalformed, lti.RequestTooLarge, lti.ParameterMissing, lti.ParameterRepeated:
 		return oauthInvalidRequest
 	case lti.StoreUnavailable, lti.NotReady, lti.InternalError:

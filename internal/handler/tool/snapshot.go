@@ -26,6 +26,8 @@ type Snapshot struct {
 	// sealer and oidcKey are those of the OpenID Provider.
 	sealer  *identity.Sealer
 	oidcKey func() (*token.Key, error)
+	// accounts is the academy's directory; nil where accounts are kept here only.
+	accounts Accounts
 }
 
 // registration is an LTI 1.3 registration ready for use.
@@ -37,8 +39,8 @@ type registration struct {
 }
 
 // Prepare makes a snapshot. A registration that cannot be used is prepared so that its launches say why; it does not
-// keep the others from being served. Key sets that were fetched stay in the cache.
-func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
+// keep the others from being served. accounts is the academy's directory, nil for none. Key sets that were fetched stay in the cache.
+func Prepare(index *routing.Index, cache *jwks.Cache, accounts Accounts) (*Snapshot, error) {
 	states, err := launch.NewStateCodec(index.Keys.StateKeys...)
 	if err != nil {
 		return nil, fmt.Errorf("keys of the login state: %w", err)
@@ -49,7 +51,7 @@ func Prepare(index *routing.Index, cache *jwks.Cache) (*Snapshot, error) {
 	}
 	s := &Snapshot{
 		Index: index, states: states, registrations: map[string]*registration{}, sealer: sealer,
-		oidcKey: signingKey(index, routing.KindAcademy, index.Academy.Name),
+		oidcKey: signingKey(index, routing.KindAcademy, index.Academy.Name), accounts: accounts,
 	}
 	urls := map[string]bool{}
 	index.Platforms(func(p *routing.Platform) {

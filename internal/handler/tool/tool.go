@@ -59,6 +59,8 @@ type Tool struct {
 	Web    *web.Responder
 	Now    func() time.Time
 	Random io.Reader
+	// Enrol is told that somebody is to be enrolled; nil for nobody.
+	Enrol func()
 
 	snapshot atomic.Pointer[Snapshot]
 	noted    noted
@@ -340,6 +342,12 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	}
 	record.ID, record.CandidateSubject, record.Ticket = launchID, subject, ticket
 	record.Grade = t.gradeOf(m, activity, v.platform)
+	if v.accounts != nil {
+		record.EnrolIn = activity.Share.EnrolmentGroup
+		if err := t.inDirectory(r.Context(), v, m, &record); err != nil {
+			return err
+		}
+	}
 	if _, err := t.Store.AcceptLaunch(r.Context(), record); err != nil {
 		if errors.Is(err, store.ErrUnknownUser) {
 			v.about.Missing = missingUserData(m)
@@ -347,6 +355,9 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 		return storeRefusal(err)
 	}
 	t.Web.Metrics.Launch(&v.about, "")
+	if record.EnrolIn != "" && t.Enrol != nil {
+		t.Enrol()
+	}
 	if v.loginCookie != "" {
 		http.SetCookie(rw, loginCookie(v.loginCookie, "", -1))
 	}

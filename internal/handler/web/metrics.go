@@ -19,6 +19,7 @@ type Metrics struct {
 	loaded    prometheus.Gauge
 	rejected  *prometheus.CounterVec
 	grades    *prometheus.CounterVec
+	enrolled  *prometheus.CounterVec
 }
 
 // Results of a launch, as they stand in the label result.
@@ -50,7 +51,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m.grades = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lti_grade_messages_total", Help: "Messages to gradebooks by protocol, outcome and the reason of a failure.",
 	}, []string{"protocol", "outcome", "reason"})
-	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades)
+	m.enrolled = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lti_enrolments_total", Help: "Attempts to enrol a person in a group of the academy's directory, by result.",
+	}, []string{"result"})
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled)
 	return m
 }
 
@@ -70,11 +74,20 @@ func (m *Metrics) Duration(about *About, d time.Duration) {
 
 // JWKSFetch counts one fetch of a key set.
 func (m *Metrics) JWKSFetch(err error) {
-	result := "success"
+	m.jwks.WithLabelValues(resultOf(err)).Inc()
+}
+
+// Enrolment counts one attempt to enrol somebody.
+func (m *Metrics) Enrolment(err error) {
+	m.enrolled.WithLabelValues(resultOf(err)).Inc()
+}
+
+// resultOf is the label of an attempt that only succeeds or fails.
+func resultOf(err error) string {
 	if err != nil {
-		result = "failure"
+		return "failure"
 	}
-	m.jwks.WithLabelValues(result).Inc()
+	return "success"
 }
 
 // Grade counts one message to a gradebook.

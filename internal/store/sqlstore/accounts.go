@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -12,14 +13,31 @@ import (
 
 const (
 	accountByLink = `
-		SELECT a.subject, a.email, a.email_vouched, a.given_name, a.family_name, a.active, p.issuer
+		SELECT a.subject, a.email, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory, p.issuer
 		FROM person_links p JOIN accounts a ON a.subject = p.subject
 		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
 
 	// The second condition lets the engine use the index, which has it too.
 	accountByEmail = `
-		SELECT subject, email, email_vouched, given_name, family_name, active, ''
+		SELECT subject, email, email_vouched, given_name, family_name, active, in_directory, ''
 		FROM accounts WHERE email_key = ?1 AND email_key <> ''`
+
+	readAccount = `
+		SELECT a.subject, a.in_directory, a.active, p.issuer
+		FROM person_links p JOIN accounts a ON a.subject = p.subject
+		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
+
+	accountBySubject = `
+		SELECT subject, email, email_vouched, given_name, family_name, active, in_directory, ''
+		FROM accounts WHERE subject = ?1`
+
+	// Two people may be found to be one at the same time. The directory knows whose
+	// an address is: none is held here.
+	insertDirectoryAccount = `
+		INSERT INTO accounts (
+			subject, email, email_key, email_vouched, given_name, family_name, active, in_directory, created_at, updated_at)
+		VALUES (?1, ?2, '', ?3, ?4, ?5, true, true, ?6, ?6)
+		ON CONFLICT (subject) DO NOTHING`
 
 	insertAccount = `
 		INSERT INTO accounts (
@@ -43,6 +61,8 @@ type account struct {
 	subject         string
 	profile         store.Profile
 	vouched, active bool
+	// directory says that the subject is that of the academy's directory.
+	directory bool
 }
 
 // person finds or creates the account of the person who launches, sees to their
@@ -64,11 +84,19 @@ func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now i
 		}
 	case err != nil:
 		return account{}, err
-	case n.Issuer != "" && issuer != "" && n.Issuer != issuer && !slices.Contains(n.PreviousIssuers, issuer):
+	case n.IssuerChanged(issuer):
 		return account{}, store.ErrIssuerChanged
 	}
 	if !a.active {
 		return account{}, store.ErrSuspended
+	}
+	if n.DirectoryID != "" && n.DirectoryID != a.subject {
+		if a.directory {
+			return account{}, fmt.Errorf("%w: the person has another account in the directory", store.ErrConflict)
+		}
+		if a, err = s.moveIntoDirectory(ctx, tx, a, n.DirectoryID, now); err != nil {
+			return account{}, err
+		}
 	}
 
 	switch {
@@ -134,6 +162,9 @@ func (s *Store) accountWithoutLink(ctx context.Context, tx *sql.Tx, n store.NewL
 			return a, err
 		}
 	}
+	if n.DirectoryID != "" {
+		return s.directoryAccount(ctx, tx, account{subject: n.DirectoryID, profile: n.Profile, vouched: n.EmailVouched}, now)
+	}
 	if !n.MayCreateUser {
 		return account{}, store.ErrUnknownUser
 	}
@@ -153,6 +184,54 @@ func (s *Store) accountWithoutLink(ctx context.Context, tx *sql.Tx, n store.NewL
 	return a, err
 }
 
+// directoryAccount returns the account that the directory has under a.subject, made
+// from a if there is none yet.
+func (s *Store) directoryAccount(ctx context.Context, tx *sql.Tx, a account, now int64) (account, error) {
+	found, _, err := s.findAccount(ctx, tx, s.accountBySubject, a.subject)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return found, err
+	}
+	if _, err := tx.StmtContext(ctx, s.insertDirectoryAccount).ExecContext(ctx,
+		a.subject, a.profile.Email, a.vouched, a.profile.GivenName, a.profile.FamilyName, now); err != nil {
+		return account{}, err
+	}
+	found, _, err = s.findAccount(ctx, tx, s.accountBySubject, a.subject)
+	return found, err
+}
+
+// moveIntoDirectory makes an account that was kept here only the one that the
+// directory has for its person. Where both know something about an activity the
+// newer counts.
+func (s *Store) moveIntoDirectory(ctx context.Context, tx *sql.Tx, from account, to string, now int64) (account, error) {
+	old := from.subject
+	from.subject = to
+	into, err := s.directoryAccount(ctx, tx, from, now)
+	if err != nil {
+		return account{}, err
+	}
+	if !into.active {
+		return account{}, store.ErrSuspended
+	}
+	for _, move := range s.moves {
+		if _, err := tx.StmtContext(ctx, move).ExecContext(ctx, old, to); err != nil {
+			return account{}, err
+		}
+	}
+	_, err = tx.StmtContext(ctx, s.deleteAccount).ExecContext(ctx, old)
+	return into, err
+}
+
+// moves take what refers to account ?1 to account ?2.
+var moves = [...]string{
+	`UPDATE person_links SET subject = ?2 WHERE subject = ?1`,
+	`DELETE FROM progress WHERE subject = ?1 AND activity IN (
+		SELECT o.activity FROM progress o JOIN progress n ON n.activity = o.activity
+		WHERE o.subject = ?1 AND n.subject = ?2 AND n.updated_at >= o.updated_at)`,
+	`DELETE FROM progress WHERE subject = ?2 AND activity IN (SELECT o.activity FROM progress o WHERE o.subject = ?1)`,
+	`UPDATE progress SET subject = ?2 WHERE subject = ?1`,
+	`UPDATE grades SET subject = ?2 WHERE subject = ?1`,
+}
+
 // refreshed returns the account with what a launch of its person says about it.
 // The address stays: whoever controls the other system must not be able to move
 // a known person to another one.
@@ -169,7 +248,7 @@ func (a account) refreshed(n store.NewLaunch) account {
 // findAccount runs accountByLink or accountByEmail; issuer is the one of the link.
 func (s *Store) findAccount(ctx context.Context, tx *sql.Tx, query *sql.Stmt, args ...any) (a account, issuer string, err error) {
 	err = tx.StmtContext(ctx, query).QueryRowContext(ctx, args...).Scan(&a.subject,
-		&a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &issuer)
+		&a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &issuer)
 	return a, issuer, err
 }
 
@@ -189,4 +268,24 @@ func (s *Store) SetAccountActive(ctx context.Context, subject string, active boo
 		}
 		return err
 	})
+}
+
+// Account implements store.Store.
+func (s *Store) Account(ctx context.Context, person store.Identity) (store.Account, error) {
+	if !store.Storable(person.Realm) || !store.Storable(person.LTIUserID) {
+		return store.Account{}, store.ErrNotFound
+	}
+	var found store.Account
+	err := s.read(ctx, "find account", func(ctx context.Context) error {
+		err := s.readAccount.QueryRowContext(ctx, person.Realm, person.LTIUserID).
+			Scan(&found.Subject, &found.InDirectory, &found.Active, &found.Issuer)
+		if errors.Is(err, sql.ErrNoRows) {
+			return store.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return store.Account{}, err
+	}
+	return found, nil
 }

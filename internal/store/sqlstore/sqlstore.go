@@ -35,7 +35,13 @@ type Store struct {
 	insertNonce, insertLaunch, insertTicket *sql.Stmt
 	accountByLink, accountByEmail           *sql.Stmt
 	insertAccount, updateAccount, setActive *sql.Stmt
+	accountBySubject                        *sql.Stmt
+	insertDirectoryAccount, deleteAccount   *sql.Stmt
+	readAccount                             *sql.Stmt
+	moves                                   [len(moves)]*sql.Stmt
 	insertLink, updateLink                  *sql.Stmt
+	wantEnrolment                           *sql.Stmt
+	leaseEnrolments, settleEnrolment        *sql.Stmt
 	spendTicket, findTicket, findLaunch     *sql.Stmt
 	launchByNonce, launchByID               *sql.Stmt
 	noteDeployment, trimDeployments         *sql.Stmt
@@ -77,7 +83,18 @@ const launchByNonce = `
 	WHERE n.scope = ?1 AND n.nonce_hash = ?2`
 
 func (s *Store) prepare(ctx context.Context) error {
-	return errors.Join(s.prepareGrades(ctx), s.prepareAll(ctx, []statement{
+	var moving []statement
+	for i, text := range moves {
+		moving = append(moving, statement{&s.moves[i], s.engine.Write, text})
+	}
+	return errors.Join(s.prepareGrades(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
+		{&s.accountBySubject, s.engine.Write, accountBySubject},
+		{&s.insertDirectoryAccount, s.engine.Write, insertDirectoryAccount},
+		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
+		{&s.readAccount, s.engine.Read, readAccount},
+		{&s.wantEnrolment, s.engine.Write, wantEnrolment},
+		{&s.leaseEnrolments, s.engine.Write, leaseEnrolments + s.engine.Claim + leaseEnrolmentsEnd},
+		{&s.settleEnrolment, s.engine.Write, settleEnrolment},
 		{&s.insertNonce, s.engine.Write, `
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
 			VALUES (?1, ?2, ?3, ?4)
@@ -154,6 +171,7 @@ func (s *Store) Lookups() map[string][]any {
 	return map[string][]any{
 		s.text(accountByLink):  {"realm", "user"},
 		s.text(accountByEmail): {"u@example.edu"},
+		s.text(readAccount):    {"realm", "user"},
 		s.text(findLaunch):     {"id"},
 		s.text(launchByNonce):  {"scope", hashNonce("nonce")},
 		s.text(findProgress):   {"subject", "activity"},
@@ -203,6 +221,11 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 		}
 		if n.Grade != nil {
 			if err := s.join(ctx, tx, n.Grade, l.Subject, n.Activity, now); err != nil {
+				return err
+			}
+		}
+		if n.EnrolIn != "" {
+			if _, err := tx.StmtContext(ctx, s.wantEnrolment).ExecContext(ctx, l.Subject, n.EnrolIn, now); err != nil {
 				return err
 			}
 		}
