@@ -258,7 +258,7 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 
 // HTTP returns the client behind [Client.Do] for libraries that want one. It
 // follows no redirects, guards addresses and bounds bodies; only the errors are
-// those of net/http.
+// those of net/http, see [KindOf].
 func (c *Client) HTTP() *http.Client { return c.direct }
 
 // CloseIdleConnections closes connections that are kept open for reuse. Call it

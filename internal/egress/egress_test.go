@@ -410,6 +410,46 @@ func TestPinned(t *testing.T) {
 	}
 }
 
+func TestWhatWentWrongIsKnownWithoutAnErrorOfOurs(t *testing.T) {
+	release := make(chan struct{})
+	srv := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/slow":
+			<-release
+		case "/large":
+			fmt.Fprint(w, strings.Repeat("x", 101))
+		case "/broken":
+			panic(http.ErrAbortHandler)
+		}
+	})
+	defer close(release)
+	reach := func(o *Options) { o.MaxBody = 100 }
+	for name, c := range map[string]struct {
+		url    string
+		change func(*Options)
+		want   Kind
+	}{
+		"an answer":          {srv.URL, reach, ""},
+		"a private address":  {srv.URL, func(o *Options) { o.AllowedCIDRs = nil }, Blocked},
+		"plain http":         {"http://192.0.2.1/", reach, Blocked},
+		"a slow server":      {srv.URL + "/slow", func(o *Options) { o.Timeout = 100 * time.Millisecond }, Timeout},
+		"a long body":        {srv.URL + "/large", reach, TooLarge},
+		"a connection lost":  {srv.URL + "/broken", reach, Unreachable},
+		"nobody's authority": {srv.URL, func(o *Options) { o.RootCAs = x509.NewCertPool() }, Unreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			res, err := local(t, srv, c.change).HTTP().Get(c.url)
+			if err == nil {
+				_, err = io.ReadAll(res.Body)
+				_ = res.Body.Close()
+			}
+			if got := KindOf(err); got != c.want || errors.As(err, new(*Error)) != (c.want == TooLarge) {
+				t.Errorf("%q, want %q: %v", got, c.want, err)
+			}
+		})
+	}
+}
+
 func TestErrorsNeverQuoteAQuery(t *testing.T) {
 	req := &http.Request{Method: "GET", URL: &url.URL{Scheme: "https", Host: "a.example", Path: "/p", RawQuery: "token=hunter2"}}
 	for _, cause := range []error{

@@ -76,20 +76,34 @@ func wrap(req *http.Request, err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
-	e := &Error{Kind: Unreachable, Op: req.Method, URL: stripQuery(req.URL.String()), Err: err}
+	e := &Error{Op: req.Method, URL: stripQuery(req.URL.String()), Err: err}
 	// url.Error repeats method and URL, with the query.
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		e.URL, e.Err = stripQuery(ue.URL), ue.Err
 	}
+	e.Kind = KindOf(err)
+	return e
+}
+
+// KindOf returns what went wrong when a request failed with err. It is for users
+// of [Client.HTTP], whose errors are those of net/http; a [Client] itself says so
+// in an [Error]. It returns "" for nil, and Unreachable for what it does not know.
+func KindOf(err error) Kind {
+	if err == nil {
+		return ""
+	}
+	var own *Error
 	var blocked *blockedError
 	var timeout net.Error
 	switch {
+	case errors.As(err, &own):
+		return own.Kind
 	case errors.As(err, &blocked), errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort), errors.Is(err, ssrf.ErrInvalidHostPort):
-		e.Kind = Blocked
+		return Blocked
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		e.Kind = Timeout
+		return Timeout
 	}
-	return e
+	return Unreachable
 }
 
 // stripQuery returns a URL without query, fragment and user.
