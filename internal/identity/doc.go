@@ -9,5 +9,6 @@
 // has a code, that clocks are injected, and that a code is spent last, after the client has proved who it is.
 //
 // Nothing is stored for a sign-in but the launch and its one-time tickets: authorization codes and access tokens are
-// sealed, and hold what is needed later.
+// sealed, and hold what is needed later. So is the state of a sign-in in the other direction, when one of the academy's own
+// learners is sent to the academy's identity provider, which package learner is about.
 package identity

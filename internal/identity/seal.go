@@ -21,6 +21,7 @@ const (
 	purposeCode        purpose = "oidc code"
 	purposeAccessToken purpose = "oidc access token"
 	purposeClientToken purpose = "oidc client token"
+	purposeFlow        purpose = "learner flow"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.
