@@ -66,6 +66,11 @@ type LTIAcademySpec struct {
 	// +optional
 	Provisioning *AcademyProvisioning `json:"provisioning,omitempty"`
 
+	// learners says how the academy's own learners sign in. It lets a launched person whose email address is that of an account
+	// already sign in to it once, which connects the two.
+	// +optional
+	Learners *AcademyLearners `json:"learners,omitempty"`
+
 	// keys says when signing keys, and the academy's own keys, are replaced. Left out: by hand only, with 7 days of overlap.
 	// +optional
 	Keys *KeyPolicy `json:"keys,omitempty"`
@@ -211,6 +216,36 @@ type SCIMDirectory struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	LinkFilter string `json:"linkFilter,omitempty"`
+}
+
+// AcademyLearners says how the academy's own learners sign in.
+type AcademyLearners struct {
+	// oidc is the academy's identity provider. Register the launch handler there with the redirect URI
+	// {url}/learners/callback.
+	// +required
+	OIDC LearnersOIDC `json:"oidc"`
+}
+
+// LearnersOIDC is an OpenID Provider.
+type LearnersOIDC struct {
+	// issuerURL is the provider's issuer; its discovery document is at {issuerURL}/.well-known/openid-configuration.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!self.contains('?')",message="issuerURL must not have a query"
+	IssuerURL PeerURL `json:"issuerURL"`
+	// clientID of the launch handler at the provider.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	ClientID string `json:"clientID"`
+	// clientSecretRef names the Secret whose key clientSecret holds the client's secret. The Secret must carry the label
+	// lti-operator.io/use: "true".
+	// +required
+	ClientSecretRef SecretReference `json:"clientSecretRef"`
+	// subjectClaim is the claim that holds the account's id in the academy: with provisioning.scim the id there. Left out: sub.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	SubjectClaim string `json:"subjectClaim,omitempty"`
 }
 
 // AcademyNetwork holds the exceptions of the guard on outgoing connections.

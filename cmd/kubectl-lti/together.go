@@ -263,6 +263,11 @@ func (m *members) references() (out []reference) {
 				m.academy, fmt.Sprintf("spec.clients[%d].clientSecretRef", i), client.ClientSecretRef.Name, []string{v1alpha1.SecretKeyClientSecret},
 			})
 		}
+		if l := m.input.Academy.Spec.Learners; l != nil {
+			out = append(out, reference{
+				m.academy, "spec.learners.oidc.clientSecretRef", l.OIDC.ClientSecretRef.Name, []string{v1alpha1.SecretKeyClientSecret},
+			})
+		}
 		if p := m.input.Academy.Spec.Provisioning; p != nil {
 			out = append(out, reference{
 				m.academy, "spec.provisioning.scim.tokenSecretRef", p.SCIM.TokenSecretRef.Name, []string{v1alpha1.SecretKeyToken},

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,8 @@ type directory struct {
 	*scimtest.Directory
 	server *http.Server
 	done   chan error
+	// gus is the ID of an account that was there before any launch.
+	gus string
 }
 
 // startDirectory serves an empty directory, with the token that is in the samples.
@@ -41,7 +44,17 @@ func (d *demo) startDirectory(ctx context.Context) (*directory, error) {
 	}
 	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { s.done <- s.server.Serve(listener) }()
+	s.gus = s.Users.Put(map[string]any{
+		"userName": "gus", "active": true, "userType": "Learner", "displayName": "Gus Guest",
+		"emails": []any{map[string]any{"value": "gus@example.net", "primary": true}},
+	})
 	return s, nil
+}
+
+// learners are the accounts that one can sign in to, as hack/peers/idp.mjs wants them.
+func (s *directory) learners() (string, error) {
+	text, err := json.Marshal(map[string]any{"gus": map[string]any{"scim_id": s.gus, "name": "Gus Guest"}})
+	return string(text), err
 }
 
 func (s *directory) stop() error {
@@ -58,6 +71,12 @@ func (c *checks) accounts(ctx context.Context) {
 	c.check("the directory has an account for each launched person, with a link to the other system", func() (string, error) {
 		var ids, names []string
 		for _, u := range c.directory.Users.All() {
+			if u.ID == c.directory.gus {
+				if u.Attrs["externalId"] != nil || u.Attrs["displayName"] != "Gus Guest" {
+					return "", fmt.Errorf("an account that was there before is %v", u.Attrs)
+				}
+				continue
+			}
 			id, _ := u.Attrs["externalId"].(string)
 			name, _ := u.Attrs["displayName"].(string)
 			ids, names = append(ids, id), append(names, name)

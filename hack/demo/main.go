@@ -356,6 +356,7 @@ func (d *demo) portsFree() error {
 		what string
 	}{
 		{platformPort, "the platform"}, {academyPort, "the academy"}, {directoryPort, "the academy's directory"},
+		{identityPort, "the academy's identity provider"},
 		{operatorMetricsPort, "the operator's metrics"},
 	}
 	handlers := d.handlers()

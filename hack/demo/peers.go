@@ -24,6 +24,8 @@ const (
 	academyPort  = 9403
 	// directoryPort is that of the academy's accounts.
 	directoryPort = 9405
+	// identityPort is that of the academy's identity provider.
+	identityPort = 9406
 	// operatorMetricsPort is where the operator serves its metrics.
 	operatorMetricsPort = 9404
 )
@@ -49,6 +51,7 @@ const (
 	embeddedName     = "ladder-check"
 	clientSecretName = "academy-app"
 	directoryName    = "academy-directory"
+	learnersName     = "academy-learners"
 )
 
 // peerConfig is what the administrators of the other systems have to know. Nothing of it is made up here: it is read
@@ -58,6 +61,9 @@ type peerConfig struct {
 	Check        checkFile
 	ClientID     string
 	ClientSecret []byte
+	// LearnersClientID and LearnersSecret are the launch handler's at the academy's identity provider.
+	LearnersClientID string
+	LearnersSecret   []byte
 }
 
 // platformFile is the configuration of hack/peers/platform.mjs.
@@ -113,8 +119,9 @@ const unknownKeyName = "unknown-key"
 func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 	academy := &v1alpha1.LTIAcademy{}
 	platform := &v1alpha1.LTIPlatform{}
-	secret := &corev1.Secret{}
+	secret, learners := &corev1.Secret{}, &corev1.Secret{}
 	if err := errors.Join(
+		d.cluster.get(ctx, learnersName, learners),
 		d.cluster.get(ctx, v1alpha1.DefaultAcademyName, academy),
 		d.cluster.get(ctx, platformName, platform),
 		d.cluster.get(ctx, clientSecretName, secret),
@@ -127,6 +134,8 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 		return nil, fmt.Errorf("platform %s has no details for the other party in its status", platformName)
 	case spec == nil || deployments == nil || len(deployments.List) == 0:
 		return nil, fmt.Errorf("platform %s is not registered in the samples", platformName)
+	case academy.Spec.Learners == nil:
+		return nil, errors.New("the academy of the samples has no identity provider")
 	case len(academy.Spec.Clients) == 0:
 		return nil, errors.New("the academy of the samples has no client")
 	case len(secret.Data[v1alpha1.SecretKeyClientSecret]) == 0:
@@ -144,6 +153,9 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 		},
 		ClientID:     academy.Spec.Clients[0].ClientID,
 		ClientSecret: secret.Data[v1alpha1.SecretKeyClientSecret],
+
+		LearnersClientID: academy.Spec.Learners.OIDC.ClientID,
+		LearnersSecret:   learners.Data[v1alpha1.SecretKeyClientSecret],
 	}
 	for _, a := range []struct {
 		name  string
@@ -194,6 +206,7 @@ const (
 	platformFileName = "platform.json"
 	checkFileName    = "check.json"
 	secretFileName   = "client-secret"
+	learnersFileName = "learners-secret"
 )
 
 func (c *peerConfig) write(dir string) error {
@@ -209,12 +222,17 @@ func (c *peerConfig) write(dir string) error {
 		os.WriteFile(filepath.Join(dir, platformFileName), platform, 0o600),
 		os.WriteFile(filepath.Join(dir, checkFileName), check, 0o600),
 		os.WriteFile(filepath.Join(dir, secretFileName), c.ClientSecret, 0o600),
+		os.WriteFile(filepath.Join(dir, learnersFileName), c.LearnersSecret, 0o600),
 	)
 }
 
 // startPeers starts the platform and the academy and waits until they listen.
 func (d *demo) startPeers(ctx context.Context) error {
 	env := []string{"LTI_URL=" + d.peers.Check.Handler}
+	accounts, err := d.directory.learners()
+	if err != nil {
+		return err
+	}
 	for _, c := range []command{{
 		name: "academy", args: []string{d.peer("academy.mjs")},
 		env: append([]string{
@@ -224,13 +242,19 @@ func (d *demo) startPeers(ctx context.Context) error {
 	}, {
 		name: "platform", args: []string{d.peer("platform.mjs"), filepath.Join(d.dir, platformFileName)},
 		env: append([]string{"LMS_PORT=" + strconv.Itoa(platformPort)}, env...),
+	}, {
+		name: "identity-provider", args: []string{d.peer("idp.mjs")},
+		env: append([]string{
+			"IDP_PORT=" + strconv.Itoa(identityPort), "CLIENT_ID=" + d.peers.LearnersClientID,
+			"CLIENT_SECRET_FILE=" + filepath.Join(d.dir, learnersFileName), "IDP_ACCOUNTS=" + accounts,
+		}, env...),
 	}} {
 		c.path = "node"
 		if _, err := d.procs.start(c); err != nil {
 			return err
 		}
 	}
-	for _, port := range []int{academyPort, platformPort} {
+	for _, port := range []int{academyPort, platformPort, identityPort} {
 		if err := poll(ctx, 10*time.Second, func() error {
 			conn, err := net.DialTimeout("tcp", loopback(port), time.Second)
 			if err != nil {

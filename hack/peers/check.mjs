@@ -392,17 +392,42 @@ await check('a sign-in that was used, or is from another browser, is refused', a
   // A handle that nobody has used yet, in another browser.
   let fresh;
   await context.route(`${config.handler}/**/launch`, async route => {
-    fresh = (await route.fetch({ maxRedirects: 0 })).headers().location;
+    const sent = route.request();
+    const headers = { ...sent.headers(), 'sec-fetch-dest': 'document' };
+    fresh = (await replay(config.handler, { url: sent.url(), body: sent.postDataBuffer(), headers }, { withCookies: false })).headers.location ?? '';
     await route.abort();
   });
-  await launch(context, { version: '13', person: 'learner', place: 'window', activity: config.newWindow.name });
-  for (const started = Date.now(); !fresh; await new Promise(resolve => setTimeout(resolve, 10))) {
+  await launch(context, { version: '12', person: 'learner', place: 'window', activity: config.newWindow.name });
+  for (const started = Date.now(); fresh === undefined; await new Promise(resolve => setTimeout(resolve, 10))) {
     assert(Date.now() - started < timeout, 'a launch does not get to the handler');
   }
   assert(fresh.startsWith(`${config.academy}/sign-in?`), 'the launch did not lead to the sign-in');
   const thief = await (await openBrowser('blocked')).newPage();
   await thief.goto(fresh);
   assert((await textOf(thief, 'refused')).includes('login_required'), 'the handle of a launch works in another browser');
+});
+
+await check('a learner whose address is taken signs in once at the academy, and is connected; third-party cookies blocked', async () => {
+  const context = await openBrowser('blocked');
+  const open = () => launch(context, { version: '13', person: 'guest', place: 'frame', activity: config.newWindow.name });
+  const frame = await open();
+  const button = testid(frame, 'connect');
+  await button.waitFor();
+  assert(await frame.locator('[data-reason="EmailInUse"]').count() === 1, 'the page does not say that the address is taken');
+  await context.pages().at(-1).screenshot({ path: join(artifacts, 'email-in-use-page.png'), fullPage: true });
+  const [page] = await Promise.all([context.waitForEvent('page'), button.click()]);
+  await page.locator('input[name="login"]').fill('gus');
+  await page.locator('input[name="password"]').fill('any');
+  await page.locator('button[type="submit"]').click();
+  // The provider asks whether the launch handler may know who it is.
+  const consent = page.locator('form button[type="submit"]');
+  await consent.or(testid(page, 'learner-name')).first().waitFor();
+  if (await consent.count() > 0 && !page.url().startsWith(config.academy)) await consent.first().click();
+  await testid(page, 'learner-name').waitFor();
+  assert(await textOf(page, 'learner-name') === 'Gus Guest', 'somebody else is signed in');
+  const account = await textOf(page, 'sub');
+  const again = await openNewWindow(context, await open());
+  assert(await textOf(again, 'sub') === account, 'the next launch leads to another account');
 });
 
 /** Reports with the form on the academy's page. */

@@ -36,6 +36,8 @@ if (!configFile) {
 const users = {
   learner: { id: '17', given: 'Lena', family: 'Learner', email: 'lena@example.org', username: 'lena', role: 'Learner' },
   teacher: { id: '4', given: 'Tom', family: 'Teacher', email: 'tom@example.org', username: 'tom', role: 'Instructor' },
+  // The academy has an account with this address already, and does not believe this system about it.
+  guest: { id: '23', given: 'Gus', family: 'Guest', email: 'gus@example.net', username: 'gus', role: 'Learner' },
 };
 const course = { id: '2', label: 'SAFE101', title: 'Safety — Ünïcode & "quotes"' };
 const launchLife = 5 * 60_000;
@@ -81,7 +83,7 @@ function sendIndex(res, config) {
   }));
   sendHTML(res, 200, course.title, `<p>Open an activity as ${Object.values(users).map(user => `${user.given} ${user.family}`).join(' or ')},
 in a window of its own or in a frame of this site.</p>
-<table><thead><tr><th>Activity</th><th>Version</th><th colspan="4">Open as</th></tr></thead>
+<table><thead><tr><th>Activity</th><th>Version</th><th colspan="6">Open as</th></tr></thead>
 <tbody>${rows.join('\n')}</tbody></table>`);
 }
 

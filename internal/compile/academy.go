@@ -49,7 +49,8 @@ func (c *compiler) academy() {
 		r.NextRotation = earlier(r.NextRotation, own.nextRotation)
 	}
 	scim, directory := c.directory(a, academyKeys)
-	r.apply(clientsVerdict, directory, own.verdict)
+	learners, signIn := c.learners(a, academyKeys)
+	r.apply(clientsVerdict, directory, signIn, own.verdict)
 	r.Served = true
 	table := &routing.Table{
 		Academy: routing.Academy{
@@ -63,6 +64,7 @@ func (c *compiler) academy() {
 			FrameAncestors: defaultFrameAncestors(a.Spec.URL),
 			PublicKeys:     own.public,
 			SCIM:           scim,
+			Learners:       learners,
 		},
 		AcademyKeys: *academyKeys,
 		Revoked:     c.revoked,
@@ -160,6 +162,20 @@ func (c *compiler) directory(a *v1alpha1.LTIAcademy, academyKeys *routing.Academ
 		return out, refused(v1alpha1.ReasonInvalidSpec, field+"linkFilter: not a filter of SCIM (RFC 7644 section 3.4.2.2)")
 	}
 	return out, v
+}
+
+// learners resolves how the academy's own learners sign in; without the secret they cannot.
+func (c *compiler) learners(a *v1alpha1.LTIAcademy, academyKeys *routing.AcademyKeys) (*routing.Learners, verdict) {
+	if a.Spec.Learners == nil {
+		return nil, verdict{}
+	}
+	in := a.Spec.Learners.OIDC
+	data, v := c.secretData("spec.learners.oidc.clientSecretRef", in.ClientSecretRef.Name, v1alpha1.SecretKeyClientSecret)
+	if !v.ok() {
+		return nil, v
+	}
+	academyKeys.LearnersSecret = data[0]
+	return &routing.Learners{IssuerURL: string(in.IssuerURL), ClientID: in.ClientID, SubjectClaim: in.SubjectClaim}, verdict{}
 }
 
 // minClientSecret is the least length of an application's secret. Only its SHA-256 reaches the handler, which is safe

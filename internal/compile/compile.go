@@ -180,6 +180,9 @@ func (in *Input) ReferredSecrets() []string {
 		for _, client := range in.Academy.Spec.Clients {
 			seen[client.ClientSecretRef.Name] = true
 		}
+		if l := in.Academy.Spec.Learners; l != nil {
+			seen[l.OIDC.ClientSecretRef.Name] = true
+		}
 		if p := in.Academy.Spec.Provisioning; p != nil {
 			seen[p.SCIM.TokenSecretRef.Name] = true
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity/learner"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/token"
@@ -67,6 +68,10 @@ type Handler struct {
 	// directory is the academy's, nil for none; directoryKey says what it was made from.
 	directory    atomic.Pointer[provisioning.Client]
 	directoryKey string
+	// learners is the identity provider of the academy's learners, nil for none; learnersKey says what it was made from. Both
+	// are used from one goroutine.
+	learners    *learner.Provider
+	learnersKey string
 }
 
 // New makes a handler. It serves nothing before Run has loaded a table.
@@ -135,7 +140,7 @@ func (h *Handler) use(index *routing.Index) {
 	} else {
 		h.control.Store(control)
 	}
-	snapshot, err := tool.Prepare(index, h.cache, h.accounts(index))
+	snapshot, err := tool.Prepare(index, h.cache, h.peers(index))
 	if err != nil {
 		h.log.Error("the routing table cannot be used", "error", err.Error())
 		h.metrics.ConfigRejected("Unusable")
@@ -144,6 +149,26 @@ func (h *Handler) use(index *routing.Index) {
 	h.tool.Use(snapshot)
 	h.tokens.Retain(func(platform string) bool { return index.Platform(platform) != nil })
 	h.metrics.ConfigLoaded(h.now())
+}
+
+// peers are the academy's own systems.
+func (h *Handler) peers(index *routing.Index) tool.Peers {
+	peers := tool.Peers{Accounts: h.accounts(index)}
+	in, client := index.Academy.Learners, h.fetcher.client.Load()
+	if in == nil || client == nil {
+		h.learners = nil
+		return peers
+	}
+	config := learner.Config{
+		IssuerURL: in.IssuerURL, ClientID: in.ClientID, ClientSecret: index.Keys.LearnersSecret, SubjectClaim: in.SubjectClaim,
+	}
+	peers.LearnersFingerprint = config.Fingerprint()
+	key := fmt.Sprintf("%s\n%s\n%p", peers.LearnersFingerprint, config.ClientSecret, client)
+	if h.learners == nil || h.learnersKey != key {
+		h.learners, h.learnersKey = learner.New(config, client.HTTP(), h.now), key
+	}
+	peers.Learners = h.learners
+	return peers
 }
 
 // accounts is the client for the academy's directory; nil if it has none. One that cannot be made fails its launches, not

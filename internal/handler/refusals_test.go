@@ -371,6 +371,20 @@ func peopleRefusals() []refusal {
 			d.Users.Remove(b.enter(b.browser().launch13(moodle(), "height", nil)).Subject)
 			return b.launch13(moodle(), "height", nil)
 		}},
+		{name: "no answer", code: lti.IdentityProviderUnavailable, do: connecting(func(b *browser, p *identityProvider, x answer) answer {
+			p.status = http.StatusServiceUnavailable
+			return b.do(http.MethodPost, routing.PathConnect, url.Values{"launch": {pendingField.FindStringSubmatch(x.Body.String())[1]}})
+		})},
+		{name: "wrong nonce", code: lti.IdentityProviderInvalid, do: connecting(func(b *browser, p *identityProvider, x answer) answer {
+			return p.comesBack(b, b.connect(x), jwt.MapClaims{"sub": "u-1", "account": "a", "nonce": "other"})
+		})},
+		{name: "broken off", code: lti.SignInRefused, do: connecting(func(b *browser, p *identityProvider, x answer) answer {
+			state := b.connect(x).Get("state")
+			return b.do(http.MethodGet, routing.PathLearnerCallback+"?"+url.Values{"error": {"access_denied"}, "state": {state}, "iss": {p.URL}}.Encode(), nil)
+		})},
+		{name: "another account", code: lti.AccountMismatch, do: connecting(func(b *browser, p *identityProvider, x answer) answer {
+			return p.comesBack(b, b.connect(x), jwt.MapClaims{"sub": "u-1", "account": "a"})
+		})},
 		{name: "suspending nobody", code: lti.AccountUnknown, json: true, do: func(b *browser) answer { return b.setAccount("nobody", false) }},
 		{name: "report about no launch", code: lti.LaunchUnknown, json: true, do: func(b *browser) answer {
 			return b.postReport(`{"launch_id":"nothing","completed":true}`, clientSecret, "")
@@ -433,6 +447,16 @@ func peopleRefusals() []refusal {
 			b.dest = "iframe"
 			return b.redeem(b.launch13(moodle(), "height", nil).ticket())
 		}},
+	}
+}
+
+// connecting launches somebody whose address is taken, and goes on from that page.
+func connecting(do func(b *browser, p *identityProvider, x answer) answer) func(*browser) answer {
+	return func(b *browser) answer {
+		p := newIdentityProvider(b.t)
+		b.republish(p.uses)
+		b.browser().launch13(campus(), "height", person("4", "sam@example.org")).location()
+		return do(b, p, b.launch13(moodle(), "height", person("4", "sam@example.org")))
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	purposeAccessToken purpose = "oidc access token"
 	purposeClientToken purpose = "oidc client token"
 	purposeFlow        purpose = "learner flow"
+	purposePending     purpose = "pending launch"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.
@@ -98,4 +99,12 @@ func (s *Sealer) open(p purpose, text string, value any) error {
 		}
 	}
 	return errNotSealed
+}
+
+// SealPending returns the sealed text of a launch that waits for its person to sign in.
+func (s *Sealer) SealPending(launch any) (string, error) { return s.seal(purposePending, launch) }
+
+// OpenPending reads what SealPending made.
+func (s *Sealer) OpenPending(text string, launch any) error {
+	return s.open(purposePending, text, launch)
 }

@@ -123,6 +123,13 @@ const (
 	DirectoryUnavailable Code = "DirectoryUnavailable"
 	DirectoryFailed      Code = "DirectoryFailed"
 
+	// The identity provider of the academy's own learners.
+
+	IdentityProviderUnavailable Code = "IdentityProviderUnavailable"
+	IdentityProviderInvalid     Code = "IdentityProviderInvalid"
+	SignInRefused               Code = "SignInRefused"
+	AccountMismatch             Code = "AccountMismatch"
+
 	// The OpenID Provider of the academy.
 
 	AuthorizationInvalid Code = "AuthorizationInvalid"
@@ -201,6 +208,10 @@ func reasonTable() []Reason {
 		{AccountSuspended, http.StatusForbidden, Academy, "The account is suspended."},
 		{AccountGone, http.StatusForbidden, Academy, "The account was deleted in the academy's directory."},
 		{DirectoryUnavailable, http.StatusServiceUnavailable, Learner, "The academy's directory does not answer; nothing was changed."},
+		{IdentityProviderUnavailable, http.StatusServiceUnavailable, Learner, "The academy's identity provider does not answer."},
+		{IdentityProviderInvalid, http.StatusBadGateway, Academy, "The academy's identity provider gave an answer that cannot be trusted."},
+		{SignInRefused, http.StatusForbidden, Learner, "The academy's identity provider did not sign the learner in."},
+		{AccountMismatch, http.StatusForbidden, Learner, "The account that was signed in to is not the one with the email address of the launch."},
 		{DirectoryFailed, http.StatusBadGateway, Academy, "The academy's directory refuses our requests, or gives answers that cannot be used."},
 		{AccountUnknown, http.StatusNotFound, Academy, "There is no account with this subject."},
 		{IssuerChanged, http.StatusForbidden, Academy, "The person is known under another issuer of this platform, which the registration does not list as a previous one."},

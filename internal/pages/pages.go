@@ -48,6 +48,16 @@ type Error struct {
 	Missing []string
 	// Details are further facts, such as the name of a missing parameter.
 	Details []string
+	// Connect offers to sign in once, so that a launched person is connected to the
+	// account that has their address; nil when that is no way out.
+	Connect *Connect
+}
+
+// Connect is the form behind the button that begins a sign-in, in a window of its
+// own.
+type Connect struct {
+	// Action, TokenField and Token are as in OpenInNewWindow.
+	Action, TokenField, Token string
 }
 
 // OpenInNewWindow is the page with the button that opens a verified launch in a
@@ -128,7 +138,14 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 		}
 		missing = append(missing, f)
 	}
-	return render(w, "error", status, policy{frame: v.frame(framedByDefault), formAction: notFramed}, map[string]any{
+	forms := policy{frame: v.frame(framedByDefault), formAction: notFramed}
+	if e.Connect != nil {
+		if err := checkAction(e.Connect.Action); err != nil {
+			return err
+		}
+		forms.formAction = "" // the sign-in is elsewhere
+	}
+	return render(w, "error", status, forms, map[string]any{
 		"Lang": lang, "UI": c.UI, "Title": r.Title, "Text": r, "Learner": c.Advice[r.Learner],
 		"AudienceHeading": heading, "Missing": missing, "Page": e,
 	})

@@ -77,6 +77,16 @@ type Academy struct {
 	PublicKeys []JWK `json:"publicKeys,omitempty"`
 	// SCIM is nil when accounts are kept here only.
 	SCIM *SCIM `json:"scim,omitempty"`
+	// Learners is nil when the academy's own learners cannot sign in.
+	Learners *Learners `json:"learners,omitempty"`
+}
+
+// Learners is the identity provider of the academy's own learners (OpenID Connect). Its secret is in AcademyKeys.
+type Learners struct {
+	IssuerURL string `json:"issuerURL"`
+	ClientID  string `json:"clientID"`
+	// SubjectClaim is the claim with the account's ID; sub if empty.
+	SubjectClaim string `json:"subjectClaim,omitempty"`
 }
 
 // SCIM is the directory in which accounts are made (RFC 7644). Its token is in AcademyKeys.
@@ -226,6 +236,8 @@ type AcademyKeys struct {
 	Clients []Client `json:"clients,omitempty"`
 	// SCIMToken is the bearer token for the directory.
 	SCIMToken string `json:"scimToken,omitempty"`
+	// LearnersSecret is our client secret at the identity provider of the academy's learners.
+	LearnersSecret string `json:"learnersSecret,omitempty"`
 }
 
 // Control is what the handler's control port needs: its certificate and the token that the operator presents.

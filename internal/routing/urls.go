@@ -13,12 +13,18 @@ const (
 	PathProgress    = "/progress"
 	PathOpenAPI     = "/openapi.yaml"
 	PathOIDC        = "/oidc"
+	PathConnect     = "/launches/connect"
+	// PathLearnerCallback is where the identity provider of the academy's learners sends them back to.
+	PathLearnerCallback = "/learners/callback"
 	// PathDiscovery follows an issuer (OpenID Connect Discovery 1.0 section 4).
 	PathDiscovery = "/.well-known/openid-configuration"
 )
 
 // OIDCIssuer is the issuer of the academy's OpenID Provider.
 func OIDCIssuer(academyURL string) string { return academyURL + PathOIDC }
+
+// LearnerCallbackURL is our redirect URI at the identity provider of the academy's learners.
+func LearnerCallbackURL(academyURL string) string { return academyURL + PathLearnerCallback }
 
 // PlatformLoginURL is the OIDC login initiation URL for a platform.
 func PlatformLoginURL(academyURL, platform string) string {

@@ -343,6 +343,14 @@ type Store interface {
 	// ErrLeaseLost.
 	SettleEnrolment(ctx context.Context, e Enrolment, again time.Time) error
 
+	// PutPending keeps a launch that is not accepted yet until its person has signed
+	// in. It fails with ErrConflict for a token that is in use.
+	PutPending(ctx context.Context, token Hash, launch []byte, expiresAt time.Time) error
+
+	// Pending returns what PutPending kept, any number of times: accepting the launch
+	// spends its nonce. It fails with ErrTicketUnknown or ErrTicketExpired.
+	Pending(ctx context.Context, token Hash) ([]byte, error)
+
 	// SetAccountActive suspends an account (false) or lifts that (true). It
 	// fails with ErrNotFound.
 	SetAccountActive(ctx context.Context, subject string, active bool) error

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
-	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/provisioning"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -24,7 +23,7 @@ type Accounts interface {
 const directoryPatience = 15 * time.Second
 
 // inDirectory finds or makes the account of the person in the academy's directory, and says so in the record.
-func (t *Tool) inDirectory(ctx context.Context, v *visit, m *launch.Message, record *store.NewLaunch) error {
+func (t *Tool) inDirectory(ctx context.Context, v *visit, record *store.NewLaunch) error {
 	known := ""
 	own, err := t.Store.Account(ctx, store.Identity{Realm: record.Realm, LTIUserID: record.LTIUserID})
 	switch {
@@ -49,7 +48,7 @@ func (t *Tool) inDirectory(ctx context.Context, v *visit, m *launch.Message, rec
 	defer cancel()
 	account, err := v.accounts.Ensure(ctx, provisioning.Person{
 		Realm: record.Realm, LTIUserID: record.LTIUserID, EmailVouched: record.EmailVouched,
-		GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email,
+		GivenName: record.Profile.GivenName, FamilyName: record.Profile.FamilyName, Email: record.Profile.Email,
 	}, known)
 	if missing := (&provisioning.MissingUserDataError{}); errors.As(err, &missing) {
 		v.about.Missing = missing.Missing

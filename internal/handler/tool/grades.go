@@ -19,9 +19,15 @@ const (
 	registration12 = "key/"
 )
 
-// gradeOf returns the cell of the gradebook that a verified launch is for; nil if it has none. Whoever teaches the course
+// cell is one of a gradebook, and where its grade goes.
+type cell struct {
+	Key store.GradeKey
+	To  grades.Address
+}
+
+// cellOf returns the cell of the gradebook that a verified launch is for; nil if it has none. Whoever teaches the course
 // has no grade in it.
-func (t *Tool) gradeOf(m *launch.Message, activity *routing.Activity, platform *routing.Platform) *store.NewGrade {
+func cellOf(m *launch.Message, platform *routing.Platform) *cell {
 	if m.IsInstructor() {
 		return nil
 	}
@@ -52,7 +58,7 @@ func (t *Tool) gradeOf(m *launch.Message, activity *routing.Activity, platform *
 	default:
 		return nil
 	}
-	return t.Book.Join(key, to, policyOf(activity))
+	return &cell{key, to}
 }
 
 func policyOf(activity *routing.Activity) grades.Policy {

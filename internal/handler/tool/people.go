@@ -109,12 +109,12 @@ func (s *source) rolesOf(m *launch.Message) (role string, sent []string) {
 }
 
 // missingUserData names what an account cannot be created without.
-func missingUserData(m *launch.Message) []string {
+func missingUserData(p *store.Profile) []string {
 	var missing []string
-	if !isAddress(m.Person.Email) {
+	if !isAddress(p.Email) {
 		missing = append(missing, "email")
 	}
-	for _, f := range []struct{ name, value string }{{"given_name", m.Person.GivenName}, {"family_name", m.Person.FamilyName}} {
+	for _, f := range []struct{ name, value string }{{"given_name", p.GivenName}, {"family_name", p.FamilyName}} {
 		if strings.TrimSpace(f.value) == "" {
 			missing = append(missing, f.name)
 		}

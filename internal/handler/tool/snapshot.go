@@ -28,6 +28,18 @@ type Snapshot struct {
 	oidcKey func() (*token.Key, error)
 	// accounts is the academy's directory; nil where accounts are kept here only.
 	accounts Accounts
+	// learners is the identity provider of the academy's own learners, nil for none; learnersFingerprint tells its
+	// configuration from others.
+	learners            Learners
+	learnersFingerprint string
+}
+
+// Peers are the academy's own systems that launches need; each may be nil.
+type Peers struct {
+	Accounts Accounts
+	Learners Learners
+	// LearnersFingerprint tells one configuration of Learners from another.
+	LearnersFingerprint string
 }
 
 // registration is an LTI 1.3 registration ready for use.
@@ -39,8 +51,8 @@ type registration struct {
 }
 
 // Prepare makes a snapshot. A registration that cannot be used is prepared so that its launches say why; it does not
-// keep the others from being served. accounts is the academy's directory, nil for none. Key sets that were fetched stay in the cache.
-func Prepare(index *routing.Index, cache *jwks.Cache, accounts Accounts) (*Snapshot, error) {
+// keep the others from being served. Key sets that were fetched stay in the cache.
+func Prepare(index *routing.Index, cache *jwks.Cache, peers Peers) (*Snapshot, error) {
 	states, err := launch.NewStateCodec(index.Keys.StateKeys...)
 	if err != nil {
 		return nil, fmt.Errorf("keys of the login state: %w", err)
@@ -51,7 +63,8 @@ func Prepare(index *routing.Index, cache *jwks.Cache, accounts Accounts) (*Snaps
 	}
 	s := &Snapshot{
 		Index: index, states: states, registrations: map[string]*registration{}, sealer: sealer,
-		oidcKey: signingKey(index, routing.KindAcademy, index.Academy.Name), accounts: accounts,
+		oidcKey:  signingKey(index, routing.KindAcademy, index.Academy.Name),
+		accounts: peers.Accounts, learners: peers.Learners, learnersFingerprint: peers.LearnersFingerprint,
 	}
 	urls := map[string]bool{}
 	index.Platforms(func(p *routing.Platform) {

@@ -88,6 +88,8 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+routing.PathProgress, t.showProgress)
 	mux.HandleFunc("GET "+routing.PathOpenAPI, t.describe)
 	t.registerOIDC(mux)
+	mux.HandleFunc("POST "+routing.PathConnect, t.connect)
+	mux.HandleFunc("GET "+routing.PathLearnerCallback, t.connected)
 	mux.HandleFunc("PUT "+routing.PathAccounts+"{subject}", t.setAccount)
 }
 
@@ -320,6 +322,20 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	if err := v.mayOpen(activity, v.platform); err != nil {
 		return err
 	}
+	record, err := newLaunch(m, &from, activity, v.platform)
+	if err != nil {
+		return err
+	}
+	p := &pendingLaunch{Record: record, Cell: cellOf(m, v.platform), FrameAncestors: v.about.FrameAncestors}
+	err = t.admit(rw, r, v, activity, p)
+	if lti.CodeOf(err) == lti.EmailInUse {
+		err = t.offerToConnect(r.Context(), v, p, err)
+	}
+	return err
+}
+
+// admit records a launch and sends the person on. A launch that is refused can be admitted later.
+func (t *Tool) admit(rw http.ResponseWriter, r *http.Request, v *visit, activity *routing.Activity, p *pendingLaunch) error {
 	top, _ := web.TopLevel(r)
 	straight := top || activity.Share.Presentation == routing.PresentationEmbedded
 	ids, err := t.tokens(3)
@@ -336,21 +352,23 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 		}
 		ticket = into.ticket
 	}
-	record, err := newLaunch(m, &from, activity, v.platform)
-	if err != nil {
-		return err
-	}
+	record := p.Record
 	record.ID, record.CandidateSubject, record.Ticket = launchID, subject, ticket
-	record.Grade = t.gradeOf(m, activity, v.platform)
+	if p.Cell != nil {
+		record.Grade = t.Book.Join(p.Cell.Key, p.Cell.To, policyOf(activity))
+	}
 	if v.accounts != nil {
 		record.EnrolIn = activity.Share.EnrolmentGroup
-		if err := t.inDirectory(r.Context(), v, m, &record); err != nil {
+		if err := t.inDirectory(r.Context(), v, &record); err != nil {
 			return err
 		}
 	}
+	if err := p.isOf(&record); err != nil {
+		return err
+	}
 	if _, err := t.Store.AcceptLaunch(r.Context(), record); err != nil {
 		if errors.Is(err, store.ErrUnknownUser) {
-			v.about.Missing = missingUserData(m)
+			v.about.Missing = missingUserData(&record.Profile)
 		}
 		return storeRefusal(err)
 	}
@@ -401,13 +419,14 @@ func newLaunch(m *launch.Message, from *source, activity *routing.Activity, plat
 		return store.NewLaunch{}, err
 	}
 	role, sent := from.rolesOf(m)
+	profile := store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email}
 	record := store.NewLaunch{
 		Nonce:           store.Nonce{Scope: m.Nonce.Protocol, Value: m.Nonce.Key(), ExpiresAt: m.Nonce.ExpiresAt.Add(nonceMargin)},
-		MayCreateUser:   len(missingUserData(m)) == 0,
+		MayCreateUser:   len(missingUserData(&profile)) == 0,
 		EmailVouched:    from.users.Vouches(m.Person.Email),
 		PreviousIssuers: from.previousIssuers,
 		Former:          from.former,
-		Profile:         store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email},
+		Profile:         profile,
 		LaunchInfo: store.LaunchInfo{
 			Activity:          activity.Name,
 			Version:           m.Version,

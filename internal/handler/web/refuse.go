@@ -32,6 +32,8 @@ type About struct {
 	Locale string
 	// Missing are names of user data that were not sent.
 	Missing []string
+	// Connect is a way out of the refusal; nil for none.
+	Connect *pages.Connect
 }
 
 // Responder answers requests.
@@ -62,6 +64,7 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 		Activity:    about.ActivityTitle,
 		Integration: about.PlatformTitle,
 		Missing:     about.Missing,
+		Connect:     about.Connect,
 	}
 	if refusal.Detail != "" {
 		page.Details = []string{refusal.Detail}

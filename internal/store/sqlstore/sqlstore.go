@@ -40,7 +40,7 @@ type Store struct {
 	readAccount                             *sql.Stmt
 	moves                                   [len(moves)]*sql.Stmt
 	insertLink, updateLink                  *sql.Stmt
-	wantEnrolment                           *sql.Stmt
+	wantEnrolment, putPending, findPending  *sql.Stmt
 	leaseEnrolments, settleEnrolment        *sql.Stmt
 	spendTicket, findTicket, findLaunch     *sql.Stmt
 	launchByNonce, launchByID               *sql.Stmt
@@ -93,6 +93,8 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
 		{&s.readAccount, s.engine.Read, readAccount},
 		{&s.wantEnrolment, s.engine.Write, wantEnrolment},
+		{&s.putPending, s.engine.Write, putPending},
+		{&s.findPending, s.engine.Read, findPending},
 		{&s.leaseEnrolments, s.engine.Write, leaseEnrolments + s.engine.Claim + leaseEnrolmentsEnd},
 		{&s.settleEnrolment, s.engine.Write, settleEnrolment},
 		{&s.insertNonce, s.engine.Write, `
@@ -172,6 +174,7 @@ func (s *Store) Lookups() map[string][]any {
 		s.text(accountByLink):  {"realm", "user"},
 		s.text(accountByEmail): {"u@example.edu"},
 		s.text(readAccount):    {"realm", "user"},
+		s.text(findPending):    {hashNonce("token")},
 		s.text(findLaunch):     {"id"},
 		s.text(launchByNonce):  {"scope", hashNonce("nonce")},
 		s.text(findProgress):   {"subject", "activity"},
@@ -359,6 +362,7 @@ func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.D
 		p           store.Purged
 		deployments int64 // are not reported
 		keys        int64
+		pending     int64
 	)
 	for _, step := range []struct {
 		count  *int64
@@ -385,6 +389,10 @@ func (s *Store) Purge(ctx context.Context, now time.Time, launchRetention time.D
 		{
 			&keys, `DELETE FROM idempotency_keys WHERE (client_id, key_hash) IN`,
 			`SELECT client_id, key_hash FROM idempotency_keys WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2`, now,
+		},
+		{
+			&pending, `DELETE FROM pending_launches WHERE token_hash IN`,
+			`SELECT token_hash FROM pending_launches WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2`, now.Add(-store.TicketGrace),
 		},
 	} {
 		text := s.text(step.delete + ` (` + step.old + s.engine.Claim + `)`)

@@ -209,3 +209,34 @@ func testConcurrentEnrolment(t *testing.T, f *fixture) {
 		t.Error("nobody is leased")
 	}
 }
+
+func testPending(t *testing.T, f *fixture) {
+	s := f.open(t)
+	token := store.HashToken("pending")
+	_, err := s.Pending(t.Context(), token)
+	wantErr(t, err, store.ErrTicketUnknown)
+	launch := []byte("sealed \x00 \xff")
+	wantErr(t, s.PutPending(t.Context(), token, launch, f.now().Add(time.Minute)), nil)
+	wantErr(t, s.PutPending(t.Context(), token, []byte("other"), f.now().Add(time.Hour)), store.ErrConflict)
+	f.advance(time.Minute - time.Microsecond)
+	for range 2 {
+		got, err := s.Pending(t.Context(), token)
+		wantErr(t, err, nil)
+		if string(got) != string(launch) {
+			t.Errorf("launch = %q, want %q", got, launch)
+		}
+	}
+	f.advance(time.Microsecond)
+	_, err = s.Pending(t.Context(), token)
+	wantErr(t, err, store.ErrTicketExpired)
+	if _, err := s.Purge(t.Context(), f.now(), never); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Pending(t.Context(), token)
+	wantErr(t, err, store.ErrTicketExpired)
+	if _, err := s.Purge(t.Context(), f.now().Add(store.TicketGrace), never); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Pending(t.Context(), token)
+	wantErr(t, err, store.ErrTicketUnknown)
+}

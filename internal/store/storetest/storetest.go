@@ -51,6 +51,7 @@ func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 		"an account moves into the directory with all it has":       testIntoDirectory,
 		"nobody moves from one account of the directory to another": testDirectoryConflict,
 		"many people who are one in the directory make one account": testConcurrentDirectory,
+		"a pending launch can be found until it expires":            testPending,
 		"an enrolment is due until it is done":                      testEnrolment,
 		"of many who lease enrolments each gets others":             testConcurrentEnrolment,
 		"unknown deployments are listed the last one first":         testDeployments,

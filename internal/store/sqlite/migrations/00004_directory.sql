@@ -1,5 +1,6 @@
 -- Accounts may be those of the academy's directory, by whose ID they then go, and
--- people are enrolled in its groups. due_at is null once that is done.
+-- people are enrolled in its groups. due_at is null once that is done. A launch is
+-- pending, sealed, while its person signs in to the account that has its address.
 
 -- +goose Up
 
@@ -17,3 +18,11 @@ CREATE TABLE enrolments (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX enrolments_due ON enrolments (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE pending_launches (
+    token_hash BLOB    NOT NULL PRIMARY KEY CHECK (length(token_hash) = 32),
+    launch     BLOB    NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX pending_launches_expires_at ON pending_launches (expires_at);

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tool
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
+	"github.com/lti-operator/lti-operator/internal/identity/learner"
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/pages"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// Learners is the identity provider of the academy's own learners. learner.Provider is one.
+type Learners interface {
+	AuthURL(ctx context.Context, r learner.Request) (string, error)
+	Exchange(ctx context.Context, response learner.Response, r learner.Request) (learner.Learner, error)
+}
+
+const (
+	fieldPending = "launch"
+	// learnerCookiePrefix starts the name of the cookie that binds a sign-in to its browser.
+	learnerCookiePrefix = "__Host-lti-learner-"
+	// stateName is how much of a state names its cookie.
+	stateName = 11
+	// pendingLifetime is for reading the page and signing in.
+	pendingLifetime = identity.FlowLifetime + ticketLifetime
+)
+
+// pendingLaunch is a verified launch that is not accepted yet.
+type pendingLaunch struct {
+	// Record has everything but what is made when the launch is accepted.
+	Record store.NewLaunch
+	// Cell is the one of the gradebook; nil for none.
+	Cell *cell
+	// FrameAncestors is who may frame the pages of the launch.
+	FrameAncestors string
+
+	// signedIn is the learner who has signed in for the launch; nil for nobody.
+	signedIn *learner.Learner
+}
+
+// isOf checks that the launch leads into the account that its person has signed in to: the one of that ID in the directory,
+// or, where there is none, the one with an address that the identity provider answers for.
+func (p *pendingLaunch) isOf(record *store.NewLaunch) error {
+	switch {
+	case p.signedIn == nil:
+		return nil
+	case record.DirectoryID != "" && record.DirectoryID == p.signedIn.Subject:
+		return nil
+	case record.DirectoryID == "" && p.signedIn.EmailVerified && store.EmailKey(p.signedIn.Email) == store.EmailKey(record.Profile.Email):
+		return nil
+	}
+	return lti.Refuse(lti.AccountMismatch, "the account is not the one with the email address of the launch")
+}
+
+// offerToConnect adds a way out to the refusal of a launch whose address is taken: to sign in to that account. The launch
+// waits for it, sealed; it is accepted once, by its nonce.
+func (t *Tool) offerToConnect(ctx context.Context, v *visit, p *pendingLaunch, refusal error) error {
+	if v.learners == nil {
+		return refusal
+	}
+	ids, err := t.tokens(1)
+	if err != nil {
+		return err
+	}
+	expires := t.Now().Add(pendingLifetime)
+	waiting := *p
+	if late := expires.Add(nonceMargin); waiting.Record.Nonce.ExpiresAt.Before(late) {
+		waiting.Record.Nonce.ExpiresAt = late
+	}
+	sealed, err := v.sealer.SealPending(&waiting)
+	if err != nil {
+		return err
+	}
+	if err := t.Store.PutPending(ctx, store.HashToken(ids[0]), []byte(sealed), expires); err != nil {
+		return storeRefusal(err)
+	}
+	v.about.Connect = &pages.Connect{Action: routing.PathConnect, TokenField: fieldPending, Token: ids[0]}
+	return refusal
+}
+
+// pending finds a launch that waits, and checks that it may still be accepted.
+func (t *Tool) pending(ctx context.Context, v *visit, token string) (*pendingLaunch, *routing.Activity, error) {
+	if v.learners == nil {
+		return nil, nil, lti.Refuse(lti.SignInNotConfigured, "the academy has no identity provider for its learners")
+	}
+	sealed, err := t.Store.Pending(ctx, store.HashToken(token))
+	if err != nil {
+		return nil, nil, storeRefusal(err)
+	}
+	p := &pendingLaunch{}
+	if err := v.sealer.OpenPending(string(sealed), p); err != nil {
+		return nil, nil, lti.Refuse(lti.LaunchExpired, "the keys have changed since").Because(err)
+	}
+	v.about.Version = p.Record.Version
+	activity, err := v.stillOpen(&store.Launch{LaunchInfo: p.Record.LaunchInfo})
+	v.about.FrameAncestors = ""
+	return p, activity, err
+}
+
+// connect is where the button of the page EmailInUse posts to: it sends the browser to the academy's identity provider.
+func (t *Tool) connect(rw http.ResponseWriter, r *http.Request) {
+	t.serve(rw, r, "", func(v *visit) error {
+		params, err := web.ReadForm(rw, r)
+		if err != nil {
+			return err
+		}
+		token, _, err := params.Only(fieldPending)
+		if err != nil {
+			return err
+		}
+		if token == "" {
+			return lti.Refuse(lti.ParameterMissing, "missing: %s", fieldPending)
+		}
+		if _, _, err := t.pending(r.Context(), v, token); err != nil {
+			return err
+		}
+		flow, cookie, err := v.sealer.NewFlow(identity.FlowConnect, v.learnersFingerprint, token, t.Now())
+		if err != nil {
+			return err
+		}
+		state, err := v.sealer.SealFlow(flow)
+		if err != nil {
+			return err
+		}
+		location, err := v.learners.AuthURL(r.Context(), v.learnerRequest(flow, state))
+		if err != nil {
+			return learnerRefusal(err)
+		}
+		http.SetCookie(rw, learnerCookie(state, cookie, int(identity.FlowLifetime/time.Second)))
+		web.Redirect(rw, location)
+		return nil
+	})
+}
+
+// learnerRequest is the authentication request of a flow. It wants a new sign-in: a session that happens to be there proves
+// nothing about who pressed the button.
+func (v *visit) learnerRequest(flow *identity.Flow, state string) learner.Request {
+	return learner.Request{
+		RedirectURI: routing.LearnerCallbackURL(v.Academy.URL), State: state, Nonce: flow.Nonce, Verifier: flow.Verifier,
+		Prompt: "login", MaxAge: time.Second, AskedAt: time.Unix(flow.IssuedAt, 0),
+	}
+}
+
+// learnerCookie comes back with a navigation from the identity provider.
+func learnerCookie(state, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: learnerCookiePrefix + state[:min(stateName, len(state))], Value: value, Path: "/", MaxAge: maxAge,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// connected is where the identity provider sends the browser back to: the launch is accepted into the account that was
+// signed in to, if that is the one with its address.
+func (t *Tool) connected(rw http.ResponseWriter, r *http.Request) {
+	t.serve(rw, r, "", func(v *visit) error {
+		v.about.FrameAncestors = ""
+		params, err := lti.ParseForm(r.URL.RawQuery)
+		if err != nil {
+			return err
+		}
+		response, state, err := learner.ParseResponse(params)
+		if err != nil {
+			return err
+		}
+		var cookies []string
+		for _, c := range r.Cookies() {
+			if strings.HasPrefix(c.Name, learnerCookiePrefix) {
+				cookies = append(cookies, c.Value)
+			}
+		}
+		flow, err := v.sealer.OpenFlow(state, v.learnersFingerprint, t.Now(), cookies...)
+		if err != nil {
+			return err
+		}
+		http.SetCookie(rw, learnerCookie(state, "", -1))
+		if flow.Purpose != identity.FlowConnect {
+			return lti.Refuse(lti.StateInvalid, "the sign-in was for something else")
+		}
+		p, activity, err := t.pending(r.Context(), v, flow.Return)
+		if err != nil {
+			return err
+		}
+		who, err := v.learners.Exchange(r.Context(), response, v.learnerRequest(flow, state))
+		if err != nil {
+			return learnerRefusal(err)
+		}
+		// Whoever can sign in to the account with this address may have it.
+		p.signedIn, p.Record.EmailVouched = &who, true
+		return t.admit(rw, r, v, activity, p)
+	})
+}
+
+// learnerRefusal translates what the identity provider says.
+func learnerRefusal(err error) error {
+	var e *learner.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	code := lti.IdentityProviderInvalid
+	switch e.Kind {
+	case learner.Unavailable:
+		code = lti.IdentityProviderUnavailable
+	case learner.Refused:
+		code = lti.SignInRefused
+	}
+	return lti.Refuse(code, "").Because(err)
+}
