@@ -17,8 +17,6 @@ const provider = new Provider(`http://id.localhost:${port}`, {
     client_id: process.env.CLIENT_ID ?? 'launch-handler',
     client_secret: readFileSync(process.env.CLIENT_SECRET_FILE, 'utf8').trim(),
     redirect_uris: [`${process.env.LTI_URL ?? 'http://lti.localhost:9402'}/learners/callback`],
-    // Plain HTTP is for native clients only, and this is one machine.
-    application_type: 'native',
   }],
   claims: { openid: ['sub', 'scim_id'], email: ['email', 'email_verified'], profile: ['name'] },
   findAccount: (_, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
