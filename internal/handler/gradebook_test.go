@@ -23,6 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/lti-operator/lti-operator/internal/grades"
+	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/ags"
@@ -55,6 +56,13 @@ type quirks struct {
 	throttle int
 	// expiresText writes expires_in as text.
 	expiresText bool
+
+	// issuer and deployment are as the system chooses them.
+	issuer, deployment string
+	// sharedIssuer says that all customers of the vendor have the issuer; the client ID tells them apart.
+	sharedIssuer bool
+	// framed launches into a frame of the course's page.
+	framed bool
 }
 
 // gradebook is another system's, with the services of Assignment and Grade Services and of Basic Outcomes.
@@ -357,20 +365,71 @@ func points(given, maximum float64) map[string]any {
 	return map[string]any{"given": given, "maximum": maximum}
 }
 
-// Each row is a system as its documentation, its source or a recording shows it.
+// launchedFrom registers the system with its issuer and deployment, launches, and returns who arrived.
+func (a *academy) launchedFrom(g *gradebook) *tool.LaunchClaims {
+	a.t.Helper()
+	p, neighbour := moodle(), campus()
+	p.issuer, p.deployment = g.issuer, g.deployment
+	set := func(p party) {
+		platform := platformIn(a.table, p.platform)
+		platform.LTI13.Issuer, platform.LTI13.AuthenticationURL = p.issuer, p.issuer+"/auth?x=1"
+		platform.Deployments = []routing.Deployment{{ID: p.deployment, Active: true}}
+	}
+	set(p)
+	if g.sharedIssuer {
+		neighbour.issuer = g.issuer
+		set(neighbour)
+	}
+	a.register(g, p)
+	b := a.browser()
+	if g.framed {
+		b.dest = "iframe"
+	}
+	x := b.launch13(p, "height", with(claimEndpoint, g.endpoint()))
+	if g.framed {
+		b.dest = "document"
+		x = b.open(x.ticket())
+	}
+	launched := a.enter(x)
+	if g.sharedIssuer && a.enter(a.browser().launch13(neighbour, "height", person("4", "other@campus.example"))).Subject == launched.Subject {
+		a.t.Error("user 4 of another customer of the vendor is the same person")
+	}
+	// A deployment that nobody listed is refused, also where the vendor's identifiers look alike.
+	other := p
+	other.deployment += "0"
+	a.refused(a.browser().launch13(other, "height", nil), lti.DeploymentUnknown)
+	return launched
+}
+
+// Each row is a system as its documentation, its source or a recording shows it: from the launch to the last grade.
 func TestGradesReachEverySystem(t *testing.T) {
 	for name, q := range map[string]quirks{
-		"Moodle":      {tokenType: "text/html", query: "?type_id=3", scoreStatus: http.StatusOK},
-		"Canvas":      {noLineItem: true, pages: 3, milliseconds: true, equalTaken: true, throttle: 2},
-		"Brightspace": {audience: "https://api.brightspace.example/auth/token", noLineItem: true, scoreStatus: http.StatusOK},
-		"Blackboard":  {scoreStatus: http.StatusCreated, equalTaken: true, expiresText: true},
-		"Sakai":       {noLineItem: true, scoreStatus: http.StatusOK, milliseconds: true, equalTaken: true},
-		"Schoology":   {scoreStatus: http.StatusNoContent, query: "?realm=section&x=%C3%BC", equalTaken: true},
+		"Moodle": {
+			issuer: "https://moodle.example", deployment: "1", framed: true, tokenType: "text/html", query: "?type_id=3", scoreStatus: http.StatusOK,
+		},
+		"Canvas": {
+			issuer: "https://canvas.instructure.com", sharedIssuer: true, deployment: "7:8865aa05b4b79b64a91a86042e43af5ea8ae79eb", framed: true,
+			noLineItem: true, pages: 3, milliseconds: true, equalTaken: true, throttle: 2,
+		},
+		"Brightspace": {
+			issuer: "https://school.brightspace.example", deployment: "a1b2c3d4-0000-4000-8000-00000000000a", framed: true,
+			audience: "https://api.brightspace.example/auth/token", noLineItem: true, scoreStatus: http.StatusOK,
+		},
+		"Blackboard": {
+			issuer: "https://blackboard.com", sharedIssuer: true, deployment: "2f9d2c1e-5b1e-4c8a-9a57-1c1f5b1f3a77",
+			scoreStatus: http.StatusCreated, equalTaken: true, expiresText: true,
+		},
+		"Sakai": {
+			issuer: "https://sakai.example", deployment: "1", framed: true, noLineItem: true, scoreStatus: http.StatusOK, milliseconds: true, equalTaken: true,
+		},
+		"Schoology": {
+			issuer: "https://schoology.schoology.com", sharedIssuer: true, deployment: "8712345-6f0e4b1c9d2a", framed: true,
+			scoreStatus: http.StatusNoContent, query: "?realm=section&x=%C3%BC", equalTaken: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, g := newAcademy(t), newGradebook(t, q)
-			a.register(g, moodle())
 			defer func() {
 				for line := range strings.Lines(a.metrics()) {
 					if t.Failed() && strings.HasPrefix(line, "lti_grade_messages_total") {
@@ -378,7 +437,7 @@ func TestGradesReachEverySystem(t *testing.T) {
 					}
 				}
 			}()
-			launched := a.enter(a.browser().launch13(moodle(), "height", with(claimEndpoint, g.endpoint())))
+			launched := a.launchedFrom(g)
 			report := func(report map[string]any) {
 				t.Helper()
 				if x := a.reports(launched.Subject, "height", report); x.Code != http.StatusOK {
