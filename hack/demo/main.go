@@ -355,7 +355,9 @@ func (d *demo) portsFree() error {
 		port int
 		what string
 	}{
-		{platformPort, "the platform"}, {academyPort, "the academy"}, {directoryPort, "the academy's directory"},
+		{platformPort, "the platform"},
+		{academyPort, "the academy"},
+		{directoryPort, "the academy's directory"},
 		{identityPort, "the academy's identity provider"},
 		{operatorMetricsPort, "the operator's metrics"},
 	}

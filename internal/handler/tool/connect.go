@@ -40,8 +40,6 @@ type pendingLaunch struct {
 	Record store.NewLaunch
 	// Cell is the one of the gradebook; nil for none.
 	Cell *cell
-	// FrameAncestors is who may frame the pages of the launch.
-	FrameAncestors string
 
 	// signedIn is the learner who has signed in for the launch; nil for nobody.
 	signedIn *learner.Learner

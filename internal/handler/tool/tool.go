@@ -326,7 +326,7 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	if err != nil {
 		return err
 	}
-	p := &pendingLaunch{Record: record, Cell: cellOf(m, v.platform), FrameAncestors: v.about.FrameAncestors}
+	p := &pendingLaunch{Record: record, Cell: cellOf(m, v.platform)}
 	err = t.admit(rw, r, v, activity, p)
 	if lti.CodeOf(err) == lti.EmailInUse {
 		err = t.offerToConnect(r.Context(), v, p, err)

@@ -170,6 +170,7 @@ func (t *Table) Set(id string, attrs map[string]any) {
 	}
 }
 
+// Remove deletes a resource as its administrator would.
 func (t *Table) Remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
