@@ -234,6 +234,9 @@ type Entry struct {
 	Protocol       Protocol `json:"protocol"`
 	Grade          *Grade   `json:"grade,omitempty"`
 	State          State    `json:"state"`
+	// Wanted and Confirmed are those of the Row. They are for whoever runs this, not for the academy.
+	Wanted    int64 `json:"-"`
+	Confirmed int64 `json:"-"`
 	// Reason is the code of what went wrong last.
 	Reason    string    `json:"reason,omitempty"`
 	Attempts  int       `json:"attempts,omitempty"`
@@ -258,7 +261,8 @@ func (b *Book) List(ctx context.Context, f store.GradeFilter) ([]Entry, error) {
 		entries = append(entries, Entry{
 			ID: g.Key.ID(), Registration: g.Key.Registration, DeploymentID: g.Key.DeploymentID, ContextID: g.Key.ContextID,
 			ResourceLinkID: g.Key.ResourceLinkID, LTIUserID: g.Key.LTIUserID, Subject: g.Subject, Activity: g.Activity,
-			Protocol: to.Protocol, Grade: r.Grade, State: r.Row.state(), Reason: r.Row.Problem, Attempts: r.Row.Attempts,
+			Protocol: to.Protocol, Grade: r.Grade, State: r.Row.state(),
+			Wanted: r.Row.Wanted, Confirmed: r.Row.Confirmed, Reason: r.Row.Problem, Attempts: r.Row.Attempts,
 			DueAt: g.DueAt, TriedAt: r.Row.TriedAt, UpdatedAt: g.UpdatedAt,
 		})
 	}

@@ -22,7 +22,6 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
@@ -635,14 +634,15 @@ func TestARefusedGradeIsSentAgain(t *testing.T) {
 	if x := a.reports(subject, "height", map[string]any{"score": points(8, 10)}); x.Code != http.StatusOK {
 		t.Fatalf("%d %s", x.Code, x.Body)
 	}
-	var refused []grades.Entry
+	var refused []routing.Grade
 	for deadline := time.Now().Add(10 * time.Second); len(refused) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the grade is not shown as refused")
 		}
 		a.control(a.handler, routing.PathControlGrades+"?activity=height&state=Refused", &refused)
 	}
-	if e := refused[0]; len(refused) != 1 || e.Subject != subject || e.Reason != "LineItemGone" || e.Registration != "platform/moodle" {
+	if e := refused[0]; len(refused) != 1 || e.Subject != subject || e.Reason != "LineItemGone" || e.Registration != "platform/moodle" ||
+		e.Wanted != 1 || e.Confirmed != 0 || e.Grade == nil || e.Grade.Given != "8" || e.Grade.Maximum != "10" {
 		t.Errorf("refused %+v", refused)
 	}
 	send := func(id string) int {
