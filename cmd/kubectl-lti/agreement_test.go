@@ -61,6 +61,7 @@ type server struct{ *rest.RESTClient }
 
 func newServer(t testing.TB) server {
 	t.Helper()
+	needServer(t)
 	config := rest.CopyConfig(restConfig)
 	config.APIPath = "/apis"
 	config.GroupVersion = &v1alpha1.GroupVersion

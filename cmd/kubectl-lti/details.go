@@ -10,15 +10,12 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -26,18 +23,13 @@ import (
 	"github.com/lti-operator/lti-operator/internal/details"
 )
 
-// requestTimeout bounds each request to the API server.
-const requestTimeout = 30 * time.Second
-
 // detailsCommand is `kubectl lti details`.
 type detailsCommand struct {
 	Object     []string `arg:"" name:"KIND/NAME" help:"platform, tool or activity (or any name that kubectl knows for them), and the name of the object: KIND/NAME or KIND NAME."`
 	For        string   `default:"generic" placeholder:"SYSTEM" help:"The other learning system, for the labels that its administrator sees: ${systems}. Left out: the names in the specifications."`
 	ShowSecret bool     `help:"Print consumer key and shared secret too. Without it no Secret is read."`
 	Output     string   `short:"o" enum:"text,json,yaml" default:"text" help:"Output format: text, json or yaml."`
-	Namespace  string   `short:"n" help:"Namespace of the object. Left out: that of the context."`
-	Kubeconfig string   `type:"path" help:"Kubeconfig file. Left out: KUBECONFIG, or ~/.kube/config."`
-	Context    string   `help:"Context of the kubeconfig to use."`
+	clusterFlags
 }
 
 // Help returns the examples, for kong.
@@ -53,11 +45,11 @@ func (c *detailsCommand) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	reader, namespace, err := c.connect()
+	in, err := c.connect()
 	if err != nil {
 		return err
 	}
-	s, err := handOver(ctx, reader, kind, types.NamespacedName{Namespace: namespace, Name: name}, system, c.ShowSecret)
+	s, err := handOver(ctx, in.reader, kind, types.NamespacedName{Namespace: in.namespace, Name: name}, system, c.ShowSecret)
 	if err != nil {
 		return err
 	}
@@ -101,33 +93,6 @@ func parseObject(args []string) (kind, name string, err error) {
 		return kind, args[1], nil
 	}
 	return "", "", fmt.Errorf("unknown kind %q; known are platform, tool and activity", args[0])
-}
-
-// connect returns a client for the cluster that kubectl would talk to, and the namespace.
-func (c *detailsCommand) connect() (client.Reader, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = c.Kubeconfig
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: c.Context}
-	overrides.Context.Namespace = c.Namespace
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
-	config, err := loader.ClientConfig()
-	if err != nil {
-		return nil, "", fmt.Errorf("find the API server: %w", err)
-	}
-	namespace, _, err := loader.Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("find the namespace: %w", err)
-	}
-	config.Timeout = requestTimeout
-	scheme := runtime.NewScheme()
-	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, "", fmt.Errorf("build scheme: %w", err)
-	}
-	reader, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, "", fmt.Errorf("connect to the API server: %w", err)
-	}
-	return reader, namespace, nil
 }
 
 // handOver reads an object, and with showSecret the Secret that its status names, and makes the sheet for a system.

@@ -136,6 +136,7 @@ func kubeconfigs(t *testing.T) (admin, reader string) {
 }
 
 func TestDetails(t *testing.T) {
+	needServer(t)
 	handOverObjects(t)
 	admin, reader := kubeconfigs(t)
 

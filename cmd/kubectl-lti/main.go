@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-lti is a plugin of kubectl: `kubectl lti details` prints the values that the administrator of another
-// learning system needs, `kubectl lti validate` checks resources without a cluster.
+// learning system needs, `kubectl lti grades` shows what becomes of grades, `kubectl lti validate` checks resources without
+// a cluster.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
@@ -21,7 +23,7 @@ import (
 // Exit statuses.
 const (
 	exitOK = iota
-	// exitFailed: validate has found errors, or details has nothing to print.
+	// exitFailed: validate has found errors, details has nothing to print, or grades cannot do all that it was asked for.
 	exitFailed
 	// exitUsage: the command line is wrong, or a file cannot be read.
 	exitUsage
@@ -34,6 +36,16 @@ const (
 
   # The launch URL, consumer key and shared secret of one activity, as JSON.
   kubectl lti details activity working-at-height --show-secret -o json`
+	listExamples = `  # What has become of the grades of one learner.
+  kubectl lti grades list --subject 2f9a4c…
+
+  # What gradebooks have refused, as JSON.
+  kubectl lti grades list --state Refused -o json`
+	resendExamples = `  # Send one grade again; grades list prints the ID.
+  kubectl lti grades resend 6f1ed002ab55…
+
+  # Send all grades again that a platform had refused, once its administrator has mended it.
+  kubectl lti grades resend --all --state Refused --registration platform/university`
 	validateExamples = `  # Check a folder, without a cluster; exit status 1 when something is wrong.
   kubectl lti validate -R -f deploy/
 
@@ -44,6 +56,7 @@ const (
 // commands are the command line.
 type commands struct {
 	Details  detailsCommand  `cmd:"" help:"Print the values for the administrator of another learning system."`
+	Grades   gradesCommands  `cmd:"" help:"Show the grades on their way to gradebooks, and send them again."`
 	Validate validateCommand `cmd:"" help:"Check resources in files as the API server and the operator do, without a cluster."`
 }
 
@@ -65,8 +78,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// errFindings says that everything has been said already.
-var errFindings = errors.New("there are findings")
+// errSaid says that everything has been said already.
+var errSaid = errors.New("everything has been said")
 
 // run is the program, but for the process around it; it returns the exit status.
 func run(ctx context.Context, args []string, t terminal) (status int) {
@@ -82,8 +95,10 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 		}
 	}()
 	parser := kong.Must(&commands{}, kong.Name("kubectl lti"), kong.UsageOnError(),
-		kong.Description("Hand over and check LTI resources.\n\nExamples:\n\n"+detailsExamples+"\n\n"+validateExamples),
-		kong.Vars{"systems": systems()}, kong.Writers(t.out, t.err), kong.Exit(func(code int) { panic(exit(code)) }))
+		kong.Description("Hand over and check LTI resources, and look after grades.\n\nExamples:\n\n"+
+			strings.Join([]string{detailsExamples, listExamples, resendExamples, validateExamples}, "\n\n")),
+		kong.Vars{"systems": systems(), "states": strings.Join(gradeStates, ","), "stateList": strings.Join(gradeStates, ", ")},
+		kong.Writers(t.out, t.err), kong.Exit(func(code int) { panic(exit(code)) }))
 	command, err := parser.Parse(args)
 	if err == nil {
 		command.BindTo(ctx, (*context.Context)(nil))
@@ -94,7 +109,7 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 	if err == nil {
 		return exitOK
 	}
-	if !errors.Is(err, errFindings) {
+	if !errors.Is(err, errSaid) {
 		fmt.Fprintln(t.err, "error:", err)
 	}
 	if usage := (usageError{}); errors.As(err, &usage) {
@@ -128,7 +143,7 @@ func (c *validateCommand) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if r.Invalid > 0 {
-		return errFindings
+		return errSaid
 	}
 	return nil
 }

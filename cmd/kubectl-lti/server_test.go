@@ -3,9 +3,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -19,9 +21,9 @@ import (
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 )
 
-// The API server that the tests of this package share.
+// The API server that the tests of this package share, for those that have called needServer.
 var (
-	environment *envtest.Environment
+	environment = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd")}, ErrorIfCRDPathMissing: true}
 	restConfig  *rest.Config
 	api         client.Client
 )
@@ -29,25 +31,28 @@ var (
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		ctrl.SetLogger(logr.Discard())
-		environment = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd")}, ErrorIfCRDPathMissing: true}
-		var err error
 		// Also after a failed start: one of its two processes may be running.
 		defer func() { _ = environment.Stop() }()
-		if restConfig, err = environment.Start(); err != nil {
-			fmt.Fprintln(os.Stderr, "start the API server (make test builds it; or set KUBEBUILDER_ASSETS):", err)
-			return 1
-		}
-		scheme := runtime.NewScheme()
-		for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-			if err := add(scheme); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
-			}
-		}
-		if api, err = client.New(restConfig, client.Options{Scheme: scheme}); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
 		return m.Run()
 	}())
 }
+
+// needServer starts the API server with the first test that needs one, so that the others run without.
+func needServer(t testing.TB) {
+	t.Helper()
+	if err := startServer(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var startServer = sync.OnceValue(func() (err error) {
+	if restConfig, err = environment.Start(); err != nil {
+		return fmt.Errorf("start the API server (make test builds it; or set KUBEBUILDER_ASSETS): %w", err)
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	api, err = client.New(restConfig, client.Options{Scheme: scheme})
+	return err
+})
