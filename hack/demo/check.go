@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,7 @@ func (d *demo) runChecks(ctx context.Context, t *tally) (err error) {
 	}{
 		{"launches in a browser", c.browser},
 		{"accounts", c.accounts},
+		{"grades", c.grades},
 		{"conditions", c.conditions},
 		{"a broken resource", c.broken},
 		{"changes", c.changes},
@@ -169,6 +171,41 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 	} else if failed == 0 && err != nil {
 		c.fail("the browser's checks run to their end"+suffix, err)
 	}
+}
+
+// grades judges what an administrator sees of the grades, and can do about them.
+func (c *checks) grades(ctx context.Context) {
+	plugin := func(args ...string) (string, error) {
+		var out strings.Builder
+		err := run(ctx, command{path: c.bin("kubectl-lti"), args: append([]string{"grades"}, append(args,
+			"--kubeconfig="+c.cluster.kubeconfig, "--namespace="+namespace, "--control-url=https://"+loopback(firstHandler.control))...)}, &out, os.Stderr)
+		return out.String(), err
+	}
+	confirmed := func() (int, error) {
+		out, err := plugin("list", "--activity="+newWindowName, "--state=Confirmed", "-o", "json")
+		if err != nil {
+			return 0, err
+		}
+		var found []routing.Grade
+		err = json.Unmarshal([]byte(out), &found)
+		return len(found), err
+	}
+	c.check("kubectl lti grades list shows both gradebooks as confirmed, and resend sends them again", func() (string, error) {
+		before, err := confirmed()
+		if err != nil || before < 2 {
+			return "", fmt.Errorf("%d are confirmed: %w", before, errors.Join(err))
+		}
+		if _, err := plugin("resend", "--all", "--state=Confirmed"); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("%d grades", before), poll(ctx, 10*time.Second, func() error {
+			after, err := confirmed()
+			if err == nil && after != before {
+				err = fmt.Errorf("%d of %d are confirmed again", after, before)
+			}
+			return err
+		})
+	})
 }
 
 // conditions judges what the samples' conditions say.

@@ -140,7 +140,7 @@ func (d *demo) prepare() (err error) {
 	if d.root, err = findRoot(); err != nil {
 		return err
 	}
-	for _, name := range []string{"lti-operator", "launch-handler", "configsync"} {
+	for _, name := range []string{"lti-operator", "launch-handler", "configsync", "kubectl-lti"} {
 		if _, err := os.Stat(d.bin(name)); err != nil {
 			return fmt.Errorf("bin/%s is missing: run \"make build\"", name)
 		}
