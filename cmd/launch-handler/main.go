@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -59,11 +58,11 @@ func openStore(ctx context.Context, where string) (store.Store, error) {
 	case rest == "":
 		return nil, errStore
 	case kind == "sqlite":
-		s, err = sqlite.Open(ctx, rest, time.Now)
+		s, err = sqlite.Open(ctx, rest, now)
 	case kind == "postgres", kind == "postgresql":
-		s, err = postgres.Open(ctx, where, time.Now)
+		s, err = postgres.Open(ctx, where, now)
 	case kind == "postgres-file":
-		s, err = postgres.OpenFile(ctx, rest, time.Now)
+		s, err = postgres.OpenFile(ctx, rest, now)
 	default:
 		return nil, errStore
 	}
@@ -83,7 +82,7 @@ func run(ctx context.Context, f *flags, log *slog.Logger) error {
 			log.Warn("could not close the store", "error", err.Error())
 		}
 	}()
-	h, err := handler.New(handler.Options{ConfigDir: f.ConfigDir, Store: launches, Log: log})
+	h, err := handler.New(handler.Options{ConfigDir: f.ConfigDir, Store: launches, Log: log, Now: now})
 	if err != nil {
 		return fmt.Errorf("make handler: %w", err)
 	}

@@ -84,16 +84,26 @@ func (t tally) String() string {
 	return fmt.Sprintf("%d (%s)", sum, strings.Join(words, ", "))
 }
 
+// clockStep is how far a handler's clock is set, ahead or back. Reports from further ahead than five minutes are refused.
+const clockStep = 90 * time.Second
+
 // injectAll makes the faults, one after the other or some at once.
 func (w *world) injectAll(ctx context.Context, random *rand.Rand, o *options) tally {
 	done := tally{}
 	var running sync.WaitGroup
-	defer running.Wait()
+	defer func() {
+		running.Wait()
+		for _, p := range w.handlers {
+			if err := p.setClock(0); err != nil {
+				fmt.Println("set clock:", err)
+			}
+		}
+	}()
 	for i := range o.faults {
 		if pause(ctx, o.pause/2+time.Duration(random.Int64N(int64(o.pause)))) != nil {
 			return done
 		}
-		kind, long := random.IntN(10), time.Duration(300+random.IntN(1500))*time.Millisecond
+		kind, long := random.IntN(12), time.Duration(300+random.IntN(1500))*time.Millisecond
 		switch {
 		case kind < 4:
 			p := w.handlers[random.IntN(len(w.handlers))]
@@ -112,6 +122,15 @@ func (w *world) injectAll(ctx context.Context, random *rand.Rand, o *options) ta
 			_ = pause(ctx, long/2)
 			if err := w.database.Start(); err != nil {
 				fmt.Println("start PostgreSQL:", err)
+			}
+		case kind >= 10:
+			done["clock set"]++
+			p, ahead := w.handlers[random.IntN(len(w.handlers))], time.Duration(random.Int64N(int64(2*clockStep)))-clockStep
+			if i > o.faults/2 {
+				ahead = 0 // set right again: what was due by a wrong clock comes by then
+			}
+			if err := p.setClock(ahead); err != nil {
+				fmt.Println("set clock:", err)
 			}
 		default:
 			b, f := w.books[i%len(w.books)], failure(1+random.IntN(int(failures)-1))

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command faults judges whether grades get lost. Two launch handlers share one PostgreSQL; learners are launched from
-// four gradebooks each, and an academy reports their progress while handlers and the database are killed and the
-// gradebooks fail in every way that they can. In the end every gradebook must hold the newest report that was acknowledged.
+// four gradebooks each, and an academy reports their progress while handlers and the database are killed, the
+// handlers' clocks are set, and the gradebooks fail in every way that they can. In the end every gradebook must hold the newest report that was acknowledged.
 //
-//	go run ./hack/faults --handler bin/launch-handler --seed 1 --learners 260 --faults 60 --pause 700ms
+//	go run ./hack/faults --handler bin/launch-handler-faults --seed 1 --learners 260 --faults 60 --pause 700ms
 package main
 
 import (
@@ -31,7 +31,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.handler, "handler", "bin/launch-handler", "the launch handler's program")
+	flag.StringVar(&o.handler, "handler", "bin/launch-handler-faults", "the launch handler's program, built with the tag faultclock")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of the faults and reports")
 	flag.IntVar(&o.learners, "learners", 260, "how many learners; each has four grades")
 	flag.IntVar(&o.faults, "faults", 60, "how many faults")

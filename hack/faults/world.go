@@ -63,7 +63,9 @@ type world struct {
 type process struct {
 	path, address string
 	args          []string
-	log           *os.File
+	// clock is the file that says how far the process's clock is ahead.
+	clock string
+	log   *os.File
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -111,7 +113,10 @@ func newWorld(ctx context.Context, o *options) (_ *world, err error) {
 		p := &process{path: o.handler, address: address, log: log, args: []string{
 			"--config-dir=" + filepath.Join(dir, "config"), "--store=postgres-file:" + file, "--public-address=" + address,
 			"--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
-		}}
+		}, clock: filepath.Join(dir, fmt.Sprintf("clock-%d", i))}
+		if err := p.setClock(0); err != nil {
+			return nil, err
+		}
 		w.handlers = append(w.handlers, p)
 		if err := p.start(); err != nil {
 			return nil, err
@@ -133,7 +138,17 @@ func (p *process) start() error {
 	defer p.mu.Unlock()
 	p.cmd = exec.Command(p.path, p.args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.Env = append(os.Environ(), "FAULT_CLOCK="+p.clock)
 	return p.cmd.Start()
+}
+
+// setClock sets the process's clock, whether it runs or not, to so far ahead of the machine's.
+func (p *process) setClock(ahead time.Duration) error {
+	// In one move: the process reads it all the time.
+	if err := os.WriteFile(p.clock+".next", []byte(ahead.String()), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(p.clock+".next", p.clock)
 }
 
 // kill ends the process at once, and forgets it.
