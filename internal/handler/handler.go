@@ -65,13 +65,26 @@ type Handler struct {
 	tokens   *token.Cache
 	worker   *grades.Worker
 	enroller *provisioning.Enroller
-	// directory is the academy's, nil for none; directoryKey says what it was made from.
-	directory    atomic.Pointer[provisioning.Client]
-	directoryKey string
-	// learners is the identity provider of the academy's learners, nil for none; learnersKey says what it was made from. Both
-	// are used from one goroutine.
-	learners    *learner.Provider
-	learnersKey string
+	// directory is the academy's, nil for none, and learners the identity provider of its learners, with what each was made
+	// from. All but directory are used from one goroutine.
+	directory     atomic.Pointer[provisioning.Client]
+	directoryFrom directorySource
+	learners      *learner.Provider
+	learnersFrom  learnersSource
+}
+
+// directorySource is what a client of the academy's directory is made from.
+type directorySource struct {
+	routing.SCIM
+	token string
+}
+
+// learnersSource is what the provider of the academy's learners is made from. It holds the client, so that no other one
+// can be taken for it.
+type learnersSource struct {
+	routing.Learners
+	secret string
+	client *egress.Client
 }
 
 // New makes a handler. It serves nothing before Run has loaded a table.
@@ -159,13 +172,11 @@ func (h *Handler) peers(index *routing.Index) tool.Peers {
 		h.learners = nil
 		return peers
 	}
-	config := learner.Config{
-		IssuerURL: in.IssuerURL, ClientID: in.ClientID, ClientSecret: index.Keys.LearnersSecret, SubjectClaim: in.SubjectClaim,
-	}
+	from := learnersSource{*in, index.Keys.LearnersSecret, client}
+	config := learner.Config{IssuerURL: in.IssuerURL, ClientID: in.ClientID, ClientSecret: from.secret, SubjectClaim: in.SubjectClaim}
 	peers.LearnersFingerprint = config.Fingerprint()
-	key := fmt.Sprintf("%s\n%s\n%p", peers.LearnersFingerprint, config.ClientSecret, client)
-	if h.learners == nil || h.learnersKey != key {
-		h.learners, h.learnersKey = learner.New(config, client.HTTP(), h.now), key
+	if h.learners == nil || h.learnersFrom != from {
+		h.learners, h.learnersFrom = learner.New(config, client.HTTP(), h.now), from
 	}
 	peers.Learners = h.learners
 	return peers
@@ -180,8 +191,8 @@ func (h *Handler) accounts(index *routing.Index) tool.Accounts {
 		return nil
 	}
 	token := index.Keys.SCIMToken
-	key := fmt.Sprint(scim.URL, "\n", scim.LinkFilter, "\n", token)
-	if client := h.directory.Load(); client != nil && key == h.directoryKey {
+	from := directorySource{*scim, token}
+	if client := h.directory.Load(); client != nil && from == h.directoryFrom {
 		return client
 	}
 	client, err := provisioning.New(provisioning.Options{
@@ -193,7 +204,7 @@ func (h *Handler) accounts(index *routing.Index) tool.Accounts {
 		return noAccounts{err}
 	}
 	h.directory.Store(client)
-	h.directoryKey = key
+	h.directoryFrom = from
 	return client
 }
 

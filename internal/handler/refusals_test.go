@@ -404,6 +404,11 @@ func peopleRefusals() []refusal {
 			change: func(t *routing.Table) { activityIn(t, "height").Share.ClientID = "another-app" },
 			do:     func(b *browser) answer { return b.reports("x", "height", map[string]any{"completed": true}) },
 		},
+		{name: "another application's code", code: lti.ClientNotPermitted, json: true, do: func(b *browser) answer {
+			code := b.launch13(moodle(), "height", nil).code()
+			b.republish(func(t *routing.Table) { activityIn(t, "height").Share.ClientID = "another-app" })
+			return b.redeem(code)
+		}},
 		{name: "key of another report", code: lti.IdempotencyKeyReused, json: true, do: func(b *browser) answer {
 			report := `{"activity":"height","completed":true,"sub":"` + b.enter(b.browser().launch13(moodle(), "height", nil)).Subject + `"`
 			b.postReport(report+"}", clientSecret, "k")
