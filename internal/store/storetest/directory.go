@@ -112,11 +112,20 @@ func testDirectoryConflict(t *testing.T, f *fixture) {
 }
 
 func testConcurrentDirectory(t *testing.T, f *fixture) {
-	if won := race(t, f, nil, func(s store.Store, i int) error {
-		_, err := s.AcceptLaunch(t.Context(), in(fmt.Sprint("realm-", i), "4", "sam@example.edu", inDirectory(directoryID)))
-		return err
-	}); won < 2 {
-		t.Errorf("%d launches were accepted", won)
+	handles := []store.Store{f.open(t), f.open(t), f.open(t), f.open(t)}
+	// They must meet while nobody has made the account, which is a short time: again and again.
+	for round := range 10 {
+		id := fmt.Sprintf("user/%d%%", round)
+		const people = 24
+		if won := raceOf(t, handles, people, nil, func(s store.Store, i int) error {
+			_, err := s.AcceptLaunch(t.Context(), in(fmt.Sprintf("realm-%d-%d", round, i), "4", "sam@example.edu", inDirectory(id)))
+			return err
+		}); won != people {
+			t.Errorf("%d of %d launches were accepted", won, people)
+		}
+		for i := range people {
+			wantAccount(t, handles[0], fmt.Sprintf("realm-%d-%d", round, i), "4", store.Account{Subject: id, InDirectory: true, Active: true, Issuer: oldIssuer})
+		}
 	}
 }
 
