@@ -143,6 +143,33 @@ const (
 	IdempotencyKeyReused Code = "IdempotencyKeyReused"
 	ClientNotPermitted   Code = "ClientNotPermitted"
 
+	// The platform role: our learners open activities of others.
+
+	ToolUnknown                  Code = "ToolUnknown"
+	ToolDeactivated              Code = "ToolDeactivated"
+	NotExternal                  Code = "NotExternal"
+	LearnersNotConfigured        Code = "LearnersNotConfigured"
+	RedirectURIMismatch          Code = "RedirectURIMismatch"
+	AuthenticationRequestInvalid Code = "AuthenticationRequestInvalid"
+	HintInvalid                  Code = "HintInvalid"
+	LearnerMismatch              Code = "LearnerMismatch"
+
+	// The services that tools call.
+
+	GrantUnsupported     Code = "GrantUnsupported"
+	ScopeNotGranted      Code = "ScopeNotGranted"
+	ScopeMissing         Code = "ScopeMissing"
+	AccessTokenForeign   Code = "AccessTokenForeign"
+	ContextUnknown       Code = "ContextUnknown"
+	LineItemUnknown      Code = "LineItemUnknown"
+	LineItemProtected    Code = "LineItemProtected"
+	LineItemsTooMany     Code = "LineItemsTooMany"
+	LearnerUnknown       Code = "LearnerUnknown"
+	ScoreOutdated        Code = "ScoreOutdated"
+	OutcomeUnknown       Code = "OutcomeUnknown"
+	OperationUnsupported Code = "OperationUnsupported"
+	ResultUnknown        Code = "ResultUnknown"
+
 	// Ourselves.
 
 	StoreUnavailable Code = "StoreUnavailable"
@@ -226,6 +253,27 @@ func reasonTable() []Reason {
 		{LaunchUnknown, http.StatusNotFound, Academy, "There is no launch with this ID, or it is too long ago."},
 		{IdempotencyKeyReused, http.StatusUnprocessableEntity, Academy, "The idempotency key came with another report before."},
 		{ClientNotPermitted, http.StatusForbidden, Academy, "The activity belongs to another application of the academy."},
+		{ToolUnknown, http.StatusNotFound, OtherParty, "There is no such tool in this academy."},
+		{ToolDeactivated, http.StatusForbidden, Academy, "The tool is deactivated."},
+		{NotExternal, http.StatusNotFound, Academy, "The activity is not one that was made elsewhere."},
+		{LearnersNotConfigured, http.StatusServiceUnavailable, Academy, "The academy has no identity provider for its learners."},
+		{RedirectURIMismatch, http.StatusBadRequest, OtherParty, "The redirect URI is not one of the registered ones, compared character by character."},
+		{AuthenticationRequestInvalid, http.StatusBadRequest, OtherParty, "The tool's authentication request is not one that LTI allows."},
+		{HintInvalid, http.StatusBadRequest, OtherParty, "The tool did not return the hints of the login initiation as they were."},
+		{LearnerMismatch, http.StatusForbidden, Learner, "The launch was started by another person; open the activity again."},
+		{GrantUnsupported, http.StatusBadRequest, OtherParty, "Access tokens are given for client credentials with a signed assertion only."},
+		{ScopeNotGranted, http.StatusBadRequest, OtherParty, "None of the scopes that were asked for is granted to the tool."},
+		{ScopeMissing, http.StatusForbidden, OtherParty, "The access token was not issued for what is asked."},
+		{AccessTokenForeign, http.StatusForbidden, OtherParty, "The access token was issued to another tool."},
+		{ContextUnknown, http.StatusNotFound, OtherParty, "There is no such course, or it is not one of this tool."},
+		{LineItemUnknown, http.StatusNotFound, OtherParty, "There is no such line item in this course."},
+		{LineItemProtected, http.StatusForbidden, OtherParty, "The line item belongs to the activity and cannot be deleted."},
+		{LineItemsTooMany, http.StatusForbidden, OtherParty, "The tool has made as many line items in this course as it may."},
+		{LearnerUnknown, http.StatusNotFound, OtherParty, "User not found: nobody with this ID has opened the activity."},
+		{ScoreOutdated, http.StatusConflict, OtherParty, "There is a score with the same or a later timestamp."},
+		{OutcomeUnknown, http.StatusNotFound, OtherParty, "There is no such result, or it is not one of this consumer key and activity."},
+		{OperationUnsupported, http.StatusNotImplemented, OtherParty, "This operation is not one of Basic Outcomes."},
+		{ResultUnknown, http.StatusNotFound, Academy, "There is no such result: the learner has not opened the activity."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},
 		{NotReady, http.StatusServiceUnavailable, Learner, "The service is starting; try again in a moment."},
 		{InternalError, http.StatusInternalServerError, Academy, "Something went wrong on our side."},

@@ -49,6 +49,8 @@ type Table struct {
 	AcademyKeys AcademyKeys
 	// Credentials are the LTI 1.2 consumer keys with their secrets.
 	Credentials []Credential
+	// ExternalCredentials are the LTI 1.2 credentials that other systems gave us for activities of theirs.
+	ExternalCredentials []ExternalCredential
 	// SigningKeys are our private keys, one for each registration.
 	SigningKeys []SigningKey
 	// Revoked are keys that must not be found any more where former tables are kept. They are named until every launch
@@ -79,6 +81,9 @@ type Academy struct {
 	SCIM *SCIM `json:"scim,omitempty"`
 	// Learners is nil when the academy's own learners cannot sign in.
 	Learners *Learners `json:"learners,omitempty"`
+	// ResultsWebhook is where results of external activities are sent to; empty for nowhere. What signs them is in
+	// AcademyKeys.
+	ResultsWebhook string `json:"resultsWebhook,omitempty"`
 }
 
 // Learners is the identity provider of the academy's own learners (OpenID Connect). Its secret is in AcademyKeys.
@@ -156,9 +161,46 @@ type Tool struct {
 	Generation int64  `json:"generation"`
 	// PublicKeys are our public keys for this registration, newest first.
 	PublicKeys []JWK `json:"publicKeys,omitempty"`
+	// LTI13 is nil until the other party's values are filled in.
+	LTI13   *ToolLTI13 `json:"lti13,omitempty"`
+	Privacy Privacy    `json:"privacy,omitzero"`
+	// AssignmentAndGrade is what the tool may do in the gradebook, as in LTITool.spec.services; ServiceGradesAndLineItems
+	// if empty.
+	AssignmentAndGrade string `json:"assignmentAndGrade,omitempty"`
+	// NamesAndRoles is ServiceEnabled if empty.
+	NamesAndRoles string `json:"namesAndRoles,omitempty"`
 }
 
-// Activity is a learning activity of the academy that others may open.
+// What a tool may do, as in LTITool.spec.services.
+const (
+	ServiceDisabled           = "Disabled"
+	ServiceEnabled            = "Enabled"
+	ServiceGrades             = "Grades"
+	ServiceGradesAndLineItems = "GradesAndLineItems"
+)
+
+// ToolLTI13 is the LTI 1.3 registration of a tool.
+type ToolLTI13 struct {
+	// LoginInitiationURL is where an activity of the tool is opened.
+	LoginInitiationURL string `json:"loginInitiationURL"`
+	JWKSURL            string `json:"jwksURL,omitempty"`
+	JWKS               string `json:"jwks,omitempty"`
+	// RedirectURIs are where an ID token may be posted to, compared character by character. If empty they are LaunchURL and
+	// the resource URLs of the tool's activities, see Index.AcceptsRedirect.
+	RedirectURIs []string `json:"redirectURIs,omitempty"`
+	LaunchURL    string   `json:"launchURL,omitempty"`
+}
+
+// Privacy says what a tool is not told about learners, in any channel.
+type Privacy struct {
+	WithholdName  bool `json:"withholdName,omitempty"`
+	WithholdEmail bool `json:"withholdEmail,omitempty"`
+}
+
+// Activity types, as in LTIActivity.spec.type, that the handler tells apart.
+const ActivityTypeExam = "Exam"
+
+// Activity is a learning activity of the academy that others may open, or one of others that our learners may open.
 type Activity struct {
 	Name            string `json:"name"`
 	Title           string `json:"title"`
@@ -168,6 +210,42 @@ type Activity struct {
 	Generation      int64  `json:"generation"`
 	// Share is nil when the activity is not available to others.
 	Share *Share `json:"share,omitempty"`
+	// MinimumScore is the part of the maximum, in percent, that passes an exam: 1 to 100; 0 for other types.
+	MinimumScore int32 `json:"minimumScore,omitempty"`
+	// External is nil unless the activity was made elsewhere.
+	External *External `json:"external,omitempty"`
+}
+
+// External says how our learners open an activity that was made elsewhere. One of LTI12 and LTI13 is set.
+type External struct {
+	Presentation string `json:"presentation"`
+	// ReturnURL is where the tool sends learners back to; empty for nowhere.
+	ReturnURL string         `json:"returnURL,omitempty"`
+	LTI12     *ExternalLTI12 `json:"lti12,omitempty"`
+	LTI13     *ExternalLTI13 `json:"lti13,omitempty"`
+}
+
+// ExternalLTI12 is an activity that is opened by a signed form. Its credentials are an ExternalCredential.
+type ExternalLTI12 struct {
+	LaunchURL      string      `json:"launchURL"`
+	ResourceLinkID string      `json:"resourceLinkID"`
+	Parameters     []Parameter `json:"parameters,omitempty"`
+	Privacy        Privacy     `json:"privacy,omitzero"`
+}
+
+// ExternalLTI13 is an activity that is opened at a Tool.
+type ExternalLTI13 struct {
+	Tool string `json:"tool"`
+	// ResourceURL is the target link URI.
+	ResourceURL    string      `json:"resourceURL"`
+	ResourceLinkID string      `json:"resourceLinkID"`
+	Parameters     []Parameter `json:"parameters,omitempty"`
+}
+
+// Parameter is a custom parameter; the value may be a substitution variable such as $User.id.
+type Parameter struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // Share says how an activity is opened.
@@ -238,6 +316,8 @@ type AcademyKeys struct {
 	SCIMToken string `json:"scimToken,omitempty"`
 	// LearnersSecret is our client secret at the identity provider of the academy's learners.
 	LearnersSecret string `json:"learnersSecret,omitempty"`
+	// WebhookSecrets sign results (Standard Webhooks: whsec_ and base64): one, or two while it is replaced.
+	WebhookSecrets []string `json:"webhookSecrets,omitempty"`
 }
 
 // Control is what the handler's control port needs: its certificate and the token that the operator presents.
@@ -275,4 +355,12 @@ type Credential struct {
 	AcceptRoles bool `json:"acceptRoles,omitempty"`
 	// SignatureMethods that are accepted; HMAC-SHA1 alone if empty.
 	SignatureMethods []string `json:"signatureMethods,omitempty"`
+}
+
+// ExternalCredential is the consumer key, with its secrets, that another system gave us for an activity of its own. The
+// first secret signs; outcomes are accepted with each.
+type ExternalCredential struct {
+	Activity    string   `json:"activity"`
+	ConsumerKey string   `json:"consumerKey"`
+	Secrets     []string `json:"secrets"`
 }

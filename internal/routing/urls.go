@@ -16,6 +16,8 @@ const (
 	PathConnect     = "/launches/connect"
 	// PathLearnerCallback is where the identity provider of the academy's learners sends them back to.
 	PathLearnerCallback = "/learners/callback"
+	// PathResults is where the academy's applications read results of external activities.
+	PathResults = "/results"
 	// PathDiscovery follows an issuer (OpenID Connect Discovery 1.0 section 4).
 	PathDiscovery = "/.well-known/openid-configuration"
 )
@@ -64,4 +66,39 @@ func ActivityResourceURL(academyURL, activity string) string {
 // ActivityLaunchURL is the LTI 1.2 launch URL of an activity.
 func ActivityLaunchURL(academyURL, activity string) string {
 	return academyURL + "/activities/" + activity + "/launch"
+}
+
+// ActivityStartURL is where the academy's learners open an external activity.
+func ActivityStartURL(academyURL, activity string) string {
+	return academyURL + "/activities/" + activity + "/start"
+}
+
+// ActivityOutcomesURL is the Basic Outcomes address of an external activity of LTI 1.2.
+func ActivityOutcomesURL(academyURL, activity string) string {
+	return academyURL + "/activities/" + activity + "/outcomes"
+}
+
+// ToolDiscoveryURL is the address of the OpenID configuration for a tool.
+func ToolDiscoveryURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + PathDiscovery
+}
+
+// toolContextURL is below which the services of one context are. Each external activity is a context of its own.
+func toolContextURL(academyURL, tool, activity string) string {
+	return academyURL + "/tools/" + tool + "/contexts/" + activity
+}
+
+// ToolLineItemsURL is the address of the line items of an activity (Assignment and Grade Services 2.0).
+func ToolLineItemsURL(academyURL, tool, activity string) string {
+	return toolContextURL(academyURL, tool, activity) + "/lineitems"
+}
+
+// ToolLineItemURL is the address of one line item.
+func ToolLineItemURL(academyURL, tool, activity, lineItem string) string {
+	return ToolLineItemsURL(academyURL, tool, activity) + "/" + lineItem
+}
+
+// ToolMembershipsURL is the address of the members of an activity (Names and Role Provisioning Services 2.0).
+func ToolMembershipsURL(academyURL, tool, activity string) string {
+	return toolContextURL(academyURL, tool, activity) + "/memberships"
 }
