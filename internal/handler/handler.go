@@ -24,8 +24,10 @@ import (
 	"github.com/lti-operator/lti-operator/internal/configdir"
 	"github.com/lti-operator/lti-operator/internal/egress"
 	"github.com/lti-operator/lti-operator/internal/grades"
+	"github.com/lti-operator/lti-operator/internal/handler/learners"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/identity/learner"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
@@ -153,33 +155,55 @@ func (h *Handler) use(index *routing.Index) {
 	} else {
 		h.control.Store(control)
 	}
-	snapshot, err := tool.Prepare(index, h.cache, h.peers(index))
+	snapshot, err := h.prepare(index)
 	if err != nil {
 		h.log.Error("the routing table cannot be used", "error", err.Error())
 		h.metrics.ConfigRejected("Unusable")
 		return
 	}
 	h.tool.Use(snapshot)
+	h.retainKeys(index)
 	h.tokens.Retain(func(platform string) bool { return index.Platform(platform) != nil })
 	h.metrics.ConfigLoaded(h.now())
 }
 
-// peers are the academy's own systems.
-func (h *Handler) peers(index *routing.Index) tool.Peers {
-	peers := tool.Peers{Accounts: h.accounts(index)}
+// prepare makes of a new table what the roles serve from.
+func (h *Handler) prepare(index *routing.Index) (*tool.Snapshot, error) {
+	sealer, err := identity.NewSealer(rand.Reader, index.Keys.StateKeys...)
+	if err != nil {
+		return nil, fmt.Errorf("keys of the sign-in: %w", err)
+	}
+	desk := h.desk(index, sealer)
+	return tool.Prepare(index, h.cache, tool.Peers{Accounts: h.accounts(index), Learners: desk, Sealer: sealer})
+}
+
+// retainKeys forgets the fetched keys of parties that are gone.
+func (h *Handler) retainKeys(index *routing.Index) {
+	urls := map[string]bool{}
+	index.Platforms(func(p *routing.Platform) {
+		if p.LTI13 != nil {
+			urls[p.LTI13.JWKSURL] = true
+		}
+	})
+	h.cache.Retain(func(url string) bool { return urls[url] })
+}
+
+// desk is where the academy's own learners sign in; nil where they cannot.
+func (h *Handler) desk(index *routing.Index, sealer *identity.Sealer) *learners.Desk {
 	in, client := index.Academy.Learners, h.fetcher.client.Load()
 	if in == nil || client == nil {
 		h.learners = nil
-		return peers
+		return nil
 	}
 	from := learnersSource{*in, index.Keys.LearnersSecret, client}
 	config := learner.Config{IssuerURL: in.IssuerURL, ClientID: in.ClientID, ClientSecret: from.secret, SubjectClaim: in.SubjectClaim}
-	peers.LearnersFingerprint = config.Fingerprint()
 	if h.learners == nil || h.learnersFrom != from {
 		h.learners, h.learnersFrom = learner.New(config, client.HTTP(), h.now), from
 	}
-	peers.Learners = h.learners
-	return peers
+	return &learners.Desk{
+		Provider: h.learners, Fingerprint: config.Fingerprint(), Sealer: sealer, Now: h.now,
+		RedirectURI: routing.LearnerCallbackURL(index.Academy.URL),
+	}
 }
 
 // accounts is the client for the academy's directory; nil if it has none. One that cannot be made fails its launches, not
@@ -267,6 +291,7 @@ func (h *Handler) Public() http.Handler {
 		}
 		return nil, false
 	}))
+	mux.HandleFunc("GET "+routing.PathLearnerCallback, h.tool.Connected)
 	mux.HandleFunc("/", h.nothing(mux))
 	return h.web.Protect(mux)
 }

@@ -53,22 +53,28 @@ type Flow struct {
 // The cookie should be named after the first characters of the sealed state, which are random, so that two tabs do not
 // take each other's. It has to come back with a navigation from the provider, so that SameSite is Lax at most.
 func (s *Sealer) NewFlow(purpose FlowPurpose, provider, back string, now time.Time) (flow *Flow, cookie string, err error) {
-	random := func(n int) string {
-		b := make([]byte, n)
-		if _, failed := io.ReadFull(s.random, b); failed != nil && err == nil {
-			err = fmt.Errorf("reading random bytes: %w", failed)
-		}
-		return base64.RawURLEncoding.EncodeToString(b)
-	}
-	cookie = random(16)
+	var random texts
+	cookie = random.read(s.random, 16)
 	flow = &Flow{
 		Purpose: purpose, Return: back, Provider: provider,
-		Nonce: random(24), Verifier: random(32), Browser: flowBrowser(cookie), IssuedAt: now.Unix(),
+		Nonce: random.read(s.random, 24), Verifier: random.read(s.random, 32), Browser: bindingOf("learner flow", cookie), IssuedAt: now.Unix(),
 	}
-	if err != nil {
-		return nil, "", err
+	if random.err != nil {
+		return nil, "", random.err
 	}
 	return flow, cookie, nil
+}
+
+// texts reads random texts, and remembers the first failure.
+type texts struct{ err error }
+
+// read returns n random bytes in base64url.
+func (t *texts) read(random io.Reader, n int) string {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(random, b); err != nil && t.err == nil {
+		t.err = fmt.Errorf("reading random bytes: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // SealFlow returns the state of a flow, a text for URLs of a few hundred characters.
@@ -98,17 +104,32 @@ func (s *Sealer) OpenFlow(state, provider string, now time.Time, cookies ...stri
 	return &f, nil
 }
 
+// FlowPurposeOf tells what a state is for, and nothing else: it may be one that OpenFlow refuses. It is empty for a state that
+// is not sealed by us.
+func (s *Sealer) FlowPurposeOf(state string) FlowPurpose {
+	var f Flow
+	if s.open(purposeFlow, state, &f) != nil {
+		return ""
+	}
+	return f.Purpose
+}
+
 func (f *Flow) fromBrowser(cookies []string) bool {
+	return fromBrowser("learner flow", f.Browser, cookies)
+}
+
+// fromBrowser tells whether one of the cookies holds the secret that bound is made from.
+func fromBrowser(prefix, bound string, cookies []string) bool {
 	ok := 0
 	for _, c := range cookies {
-		ok |= subtle.ConstantTimeCompare([]byte(flowBrowser(c)), []byte(f.Browser))
+		ok |= subtle.ConstantTimeCompare([]byte(bindingOf(prefix, c)), []byte(bound))
 	}
 	return ok == 1
 }
 
-// flowBrowser is what a state keeps of the secret in a browser's cookie. The prefix keeps it from being the hash of the same
-// secret anywhere else.
-func flowBrowser(cookie string) string {
-	sum := sha256.Sum256([]byte("learner flow\x00" + cookie))
+// bindingOf is what a sealed text keeps of the secret in a browser's cookie. The prefix keeps it from being the hash of the
+// same secret anywhere else.
+func bindingOf(prefix, cookie string) string {
+	sum := sha256.Sum256([]byte(prefix + "\x00" + cookie))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

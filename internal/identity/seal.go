@@ -23,6 +23,8 @@ const (
 	purposeClientToken purpose = "oidc client token"
 	purposeFlow        purpose = "learner flow"
 	purposePending     purpose = "pending launch"
+	purposeHint        purpose = "launch hint"
+	purposeService     purpose = "service token"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.

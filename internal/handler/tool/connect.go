@@ -4,11 +4,9 @@ package tool
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strings"
-	"time"
 
+	"github.com/lti-operator/lti-operator/internal/handler/learners"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/identity/learner"
@@ -18,18 +16,8 @@ import (
 	"github.com/lti-operator/lti-operator/internal/store"
 )
 
-// Learners is the identity provider of the academy's own learners. learner.Provider is one.
-type Learners interface {
-	AuthURL(ctx context.Context, r learner.Request) (string, error)
-	Exchange(ctx context.Context, response learner.Response, r learner.Request) (learner.Learner, error)
-}
-
 const (
 	fieldPending = "launch"
-	// learnerCookiePrefix starts the name of the cookie that binds a sign-in to its browser.
-	learnerCookiePrefix = "__Host-lti-learner-"
-	// stateName is how much of a state names its cookie.
-	stateName = 11
 	// pendingLifetime is for reading the page and signing in.
 	pendingLifetime = identity.FlowLifetime + ticketLifetime
 )
@@ -85,10 +73,18 @@ func (t *Tool) offerToConnect(ctx context.Context, v *visit, p *pendingLaunch, r
 	return refusal
 }
 
+// desk is where the academy's own learners sign in.
+func (v *visit) desk() (*learners.Desk, error) {
+	if v.learners == nil {
+		return nil, lti.Refuse(lti.SignInNotConfigured, "the academy has no identity provider for its learners")
+	}
+	return v.learners, nil
+}
+
 // pending finds a launch that waits, and checks that it may still be accepted.
 func (t *Tool) pending(ctx context.Context, v *visit, token string) (*pendingLaunch, *routing.Activity, error) {
-	if v.learners == nil {
-		return nil, nil, lti.Refuse(lti.SignInNotConfigured, "the academy has no identity provider for its learners")
+	if _, err := v.desk(); err != nil {
+		return nil, nil, err
 	}
 	sealed, err := t.Store.Pending(ctx, store.HashToken(token))
 	if err != nil {
@@ -121,94 +117,33 @@ func (t *Tool) connect(rw http.ResponseWriter, r *http.Request) {
 		if _, _, err := t.pending(r.Context(), v, token); err != nil {
 			return err
 		}
-		flow, cookie, err := v.sealer.NewFlow(identity.FlowConnect, v.learnersFingerprint, token, t.Now())
-		if err != nil {
-			return err
-		}
-		state, err := v.sealer.SealFlow(flow)
-		if err != nil {
-			return err
-		}
-		location, err := v.learners.AuthURL(r.Context(), v.learnerRequest(flow, state))
-		if err != nil {
-			return learnerRefusal(err)
-		}
-		http.SetCookie(rw, learnerCookie(state, cookie, int(identity.FlowLifetime/time.Second)))
-		web.Redirect(rw, location)
-		return nil
+		return v.learners.Begin(rw, r, identity.FlowConnect, token)
 	})
 }
 
-// learnerRequest is the authentication request of a flow. It wants a new sign-in: a session that happens to be there proves
-// nothing about who pressed the button.
-func (v *visit) learnerRequest(flow *identity.Flow, state string) learner.Request {
-	return learner.Request{
-		RedirectURI: routing.LearnerCallbackURL(v.Academy.URL), State: state, Nonce: flow.Nonce, Verifier: flow.Verifier,
-		Prompt: "login", MaxAge: time.Second, AskedAt: time.Unix(flow.IssuedAt, 0),
-	}
-}
-
-// learnerCookie comes back with a navigation from the identity provider.
-func learnerCookie(state, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
-		Name: learnerCookiePrefix + state[:min(stateName, len(state))], Value: value, Path: "/", MaxAge: maxAge,
-		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
-}
-
-// connected is where the identity provider sends the browser back to: the launch is accepted into the account that was
+// Connected is where the identity provider sends the browser back to: the launch is accepted into the account that was
 // signed in to, if that is the one with its address.
-func (t *Tool) connected(rw http.ResponseWriter, r *http.Request) {
+func (t *Tool) Connected(rw http.ResponseWriter, r *http.Request) {
 	t.serve(rw, r, "", func(v *visit) error {
 		v.about.FrameAncestors = ""
-		params, err := lti.ParseForm(r.URL.RawQuery)
+		desk, err := v.desk()
 		if err != nil {
 			return err
 		}
-		response, state, err := learner.ParseResponse(params)
+		visitor, err := desk.Return(rw, r, identity.FlowConnect)
 		if err != nil {
 			return err
 		}
-		var cookies []string
-		for _, c := range r.Cookies() {
-			if strings.HasPrefix(c.Name, learnerCookiePrefix) {
-				cookies = append(cookies, c.Value)
-			}
-		}
-		flow, err := v.sealer.OpenFlow(state, v.learnersFingerprint, t.Now(), cookies...)
+		p, activity, err := t.pending(r.Context(), v, visitor.Back)
 		if err != nil {
 			return err
 		}
-		http.SetCookie(rw, learnerCookie(state, "", -1))
-		if flow.Purpose != identity.FlowConnect {
-			return lti.Refuse(lti.StateInvalid, "the sign-in was for something else")
-		}
-		p, activity, err := t.pending(r.Context(), v, flow.Return)
+		who, err := visitor.SignIn(r.Context())
 		if err != nil {
 			return err
-		}
-		who, err := v.learners.Exchange(r.Context(), response, v.learnerRequest(flow, state))
-		if err != nil {
-			return learnerRefusal(err)
 		}
 		// Whoever can sign in to the account with this address may have it.
 		p.signedIn, p.Record.EmailVouched = &who, true
 		return t.admit(rw, r, v, activity, p)
 	})
-}
-
-// learnerRefusal translates what the identity provider says.
-func learnerRefusal(err error) error {
-	var e *learner.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	code := lti.IdentityProviderInvalid
-	switch e.Kind {
-	case learner.Unavailable:
-		code = lti.IdentityProviderUnavailable
-	case learner.Refused:
-		code = lti.SignInRefused
-	}
-	return lti.Refuse(code, "").Because(err)
 }

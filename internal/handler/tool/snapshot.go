@@ -3,13 +3,11 @@
 package tool
 
 import (
-	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
+	"github.com/lti-operator/lti-operator/internal/handler/keyring"
+	"github.com/lti-operator/lti-operator/internal/handler/learners"
 	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
@@ -28,18 +26,16 @@ type Snapshot struct {
 	oidcKey func() (*token.Key, error)
 	// accounts is the academy's directory; nil where accounts are kept here only.
 	accounts Accounts
-	// learners is the identity provider of the academy's own learners, nil for none; learnersFingerprint tells its
-	// configuration from others.
-	learners            Learners
-	learnersFingerprint string
+	// learners is where the academy's own learners sign in; nil where they cannot.
+	learners *learners.Desk
 }
 
-// Peers are the academy's own systems that launches need; each may be nil.
+// Peers are the academy's own systems that launches need; each may be nil, unless it says otherwise.
 type Peers struct {
 	Accounts Accounts
-	Learners Learners
-	// LearnersFingerprint tells one configuration of Learners from another.
-	LearnersFingerprint string
+	Learners *learners.Desk
+	// Sealer is that of the OpenID Provider; required.
+	Sealer *identity.Sealer
 }
 
 // registration is an LTI 1.3 registration ready for use.
@@ -57,16 +53,11 @@ func Prepare(index *routing.Index, cache *jwks.Cache, peers Peers) (*Snapshot, e
 	if err != nil {
 		return nil, fmt.Errorf("keys of the login state: %w", err)
 	}
-	sealer, err := identity.NewSealer(rand.Reader, index.Keys.StateKeys...)
-	if err != nil {
-		return nil, fmt.Errorf("keys of the sign-in: %w", err)
-	}
 	s := &Snapshot{
-		Index: index, states: states, registrations: map[string]*registration{}, sealer: sealer,
-		oidcKey:  signingKey(index, routing.KindAcademy, index.Academy.Name),
-		accounts: peers.Accounts, learners: peers.Learners, learnersFingerprint: peers.LearnersFingerprint,
+		Index: index, states: states, registrations: map[string]*registration{}, sealer: peers.Sealer,
+		oidcKey:  keyring.SigningKey(index, routing.KindAcademy, index.Academy.Name),
+		accounts: peers.Accounts, learners: peers.Learners,
 	}
-	urls := map[string]bool{}
 	index.Platforms(func(p *routing.Platform) {
 		if p.LTI13 == nil {
 			return
@@ -79,31 +70,11 @@ func Prepare(index *routing.Index, cache *jwks.Cache, peers Peers) (*Snapshot, e
 			RedirectURI:       routing.PlatformLaunchURL(index.Academy.URL, p.Name),
 			Deployments:       deployments(p),
 		}}
-		r.signingKey = signingKey(index, routing.KindPlatform, p.Name)
-		if p.LTI13.JWKSURL != "" {
-			urls[p.LTI13.JWKSURL] = true
-			r.keys = cache.Remote(p.LTI13.JWKSURL)
-		} else if inline, err := jwks.NewInline([]byte(p.LTI13.JWKS)); err == nil {
-			r.keys = inline
-		} else {
-			r.keys = unusableKeys{err}
-		}
+		r.signingKey = keyring.SigningKey(index, routing.KindPlatform, p.Name)
+		r.keys = keyring.Keys(cache, p.LTI13.JWKSURL, p.LTI13.JWKS)
 		s.registrations[p.Name] = r
 	})
-	cache.Retain(func(url string) bool { return urls[url] })
 	return s, nil
-}
-
-var errNoSigningKey = errors.New("the registration has no signing key")
-
-// signingKey returns what reads a private key when it is wanted first.
-func signingKey(index *routing.Index, kind, name string) func() (*token.Key, error) {
-	return sync.OnceValues(func() (*token.Key, error) {
-		if key := index.SigningKey(kind, name); key != nil {
-			return token.ParseKey(key.KeyID, []byte(key.PrivateKeyPEM))
-		}
-		return nil, errNoSigningKey
-	})
 }
 
 func deployments(p *routing.Platform) launch.Deployments {
@@ -112,15 +83,6 @@ func deployments(p *routing.Platform) launch.Deployments {
 		d.Activated[x.ID] = x.Active
 	}
 	return d
-}
-
-// unusableKeys stand for a key set in the configuration that cannot be read.
-type unusableKeys struct{ err error }
-
-func (k unusableKeys) Lookup(context.Context, string) ([]jwks.Key, error) { return nil, k.err }
-
-func (k unusableKeys) Renewed(context.Context, string, []jwks.Key) ([]jwks.Key, error) {
-	return nil, k.err
 }
 
 // customActivity is the custom parameter that names the activity of a link to the platform's general target link URI.

@@ -89,7 +89,6 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+routing.PathOpenAPI, t.describe)
 	t.registerOIDC(mux)
 	mux.HandleFunc("POST "+routing.PathConnect, t.connect)
-	mux.HandleFunc("GET "+routing.PathLearnerCallback, t.connected)
 	mux.HandleFunc("PUT "+routing.PathAccounts+"{subject}", t.setAccount)
 }
 

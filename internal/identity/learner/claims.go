@@ -132,7 +132,13 @@ func learnerOf(subjectClaim string, documents []claims) (Learner, *Error) {
 	l := Learner{
 		Subject: first(subjectClaim).text(subjectClaim),
 		Email:   email.text(claimEmail), EmailVerified: email.isTrue("email_verified"),
-		Name: first(claimName).text(claimName),
+	}
+	for name, to := range map[string]*string{
+		claimName: &l.Name, "given_name": &l.GivenName, "family_name": &l.FamilyName, "locale": &l.Locale,
+	} {
+		if *to = first(name).text(name); !printable(*to) {
+			*to = ""
+		}
 	}
 	switch {
 	case first(subjectClaim) == nil:
@@ -145,9 +151,6 @@ func learnerOf(subjectClaim string, documents []claims) (Learner, *Error) {
 	}
 	if !printable(l.Email) {
 		l.Email, l.EmailVerified = "", false
-	}
-	if !printable(l.Name) {
-		l.Name = ""
 	}
 	return l, nil
 }

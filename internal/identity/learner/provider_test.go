@@ -661,18 +661,24 @@ func TestAnswersThatAreGood(t *testing.T) {
 		"signed in just long enough":  {idp: func(s *idp) { s.claims["auth_time"] = unix(-120 * time.Second) }, request: func(r *Request) { r.MaxAge = time.Minute }, want: zoe},
 		"signed in after asked":       {idp: func(s *idp) { s.claims["auth_time"] = unix(-5 * time.Minute) }, request: func(r *Request) { r.MaxAge, r.AskedAt = time.Second, start.Add(-6*time.Minute) }, want: zoe},
 		"signed in whenever":          {idp: func(s *idp) { s.claims["auth_time"] = unix(-24 * time.Hour) }, want: zoe},
-		"another subject claim":       {config: subjectClaim("scim_id"), want: Learner{"2819c223", zoe.Email, true, zoe.Name}},
-		"an address that is verified": {config: subjectClaim("email"), want: Learner{zoe.Email, zoe.Email, true, zoe.Name}},
+		"another subject claim":       {config: subjectClaim("scim_id"), want: Learner{Subject: "2819c223", Email: zoe.Email, EmailVerified: true, Name: zoe.Name}},
+		"an address that is verified": {config: subjectClaim("email"), want: Learner{Subject: zoe.Email, Email: zoe.Email, EmailVerified: true, Name: zoe.Name}},
 		"verified, in words":          {idp: func(s *idp) { s.claims["email_verified"] = "true" }, want: zoe},
-		"not verified":                {idp: func(s *idp) { s.claims["email_verified"] = false }, want: Learner{"l-1", zoe.Email, false, zoe.Name}},
-		"the longest subject":         {idp: func(s *idp) { s.claims["sub"] = strings.Repeat("x", 255) }, want: Learner{strings.Repeat("x", 255), zoe.Email, true, zoe.Name}},
+		"not verified":                {idp: func(s *idp) { s.claims["email_verified"] = false }, want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: false, Name: zoe.Name}},
+		"the longest subject":         {idp: func(s *idp) { s.claims["sub"] = strings.Repeat("x", 255) }, want: Learner{Subject: strings.Repeat("x", 255), Email: zoe.Email, EmailVerified: true, Name: zoe.Name}},
 		"texts not to be shown":       {idp: func(s *idp) { s.claims["name"], s.claims["email"] = "a\x00", strings.Repeat("x", 256) }, want: Learner{Subject: "l-1"}},
 		"the rest from UserInfo": {
 			idp: func(s *idp) {
 				s.claims = map[string]any{"iss": s.URL, "sub": "l-1", "aud": clientID, "exp": unix(time.Minute), "iat": unix(0), "nonce": "n1", "email": nil}
 				s.userInfo = map[string]any{"sub": "l-1", "email": "z@acme.example", "email_verified": "true", "name": "Z", "scim_id": "2819c223"}
 			},
-			config: subjectClaim("scim_id"), want: Learner{"2819c223", "z@acme.example", true, "Z"}, userInfo: 1,
+			config: subjectClaim("scim_id"), want: Learner{Subject: "2819c223", Email: "z@acme.example", EmailVerified: true, Name: "Z"}, userInfo: 1,
+		},
+		"names and a language": {
+			idp: func(s *idp) {
+				s.claims["given_name"], s.claims["family_name"], s.claims["locale"] = "Zoë", "Smit", "nl-NL"
+			},
+			want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: true, Name: zoe.Name, GivenName: "Zoë", FamilyName: "Smit", Locale: "nl-NL"},
 		},
 		"an address verified elsewhere": {
 			idp: func(s *idp) {
@@ -680,10 +686,10 @@ func TestAnswersThatAreGood(t *testing.T) {
 				delete(s.claims, "email_verified")
 				s.userInfo = map[string]any{"sub": "l-1", "email": "z@acme.example", "email_verified": true, "name": "Z"}
 			},
-			want: Learner{"l-1", zoe.Email, false, "Z"}, userInfo: 1,
+			want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: false, Name: "Z"}, userInfo: 1,
 		},
 		"no UserInfo for a name": {
-			idp: func(s *idp) { delete(s.claims, "name") }, want: Learner{"l-1", zoe.Email, true, ""}, userInfo: 1,
+			idp: func(s *idp) { delete(s.claims, "name") }, want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: true, Name: ""}, userInfo: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -74,6 +74,8 @@ type Learner struct {
 	// EmailVerified is what the provider says of Email.
 	EmailVerified bool
 	Name          string
+	// GivenName, FamilyName and Locale (a BCP 47 tag) are empty where the provider does not say.
+	GivenName, FamilyName, Locale string
 }
 
 // LogValue leaves out who the learner is.
