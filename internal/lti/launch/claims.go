@@ -23,8 +23,12 @@ const maxIdentifier = 255
 // identifier reports whether s may be such an identifier. Control characters
 // are ASCII, but in no identifier anybody uses; they are refused because they
 // end up in logs and databases.
-func identifier(s string) bool {
-	if s == "" || len(s) > maxIdentifier {
+func identifier(s string) bool { return printableASCII(s, maxIdentifier) }
+
+// printableASCII reports whether s has at least one and at most longest
+// characters, all of them printable ASCII or blanks.
+func printableASCII(s string, longest int) bool {
+	if s == "" || len(s) > longest {
 		return false
 	}
 	for i := 0; i < len(s); i++ {

@@ -1,6 +1,7 @@
 // Package launch implements the messages that open an activity: the login and
-// the ID token of LTI 1.3, and the signed form of LTI 1.2. Both end in the same
-// [Message].
+// the ID token of LTI 1.3, and the signed form of LTI 1.2. It has both sides:
+// what a tool reads, which always ends in a [Message], and what a platform
+// sends, which is a [Launch] or a [Launch12].
 package launch
 
 import (

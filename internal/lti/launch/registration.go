@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -166,10 +167,6 @@ func (l *LoginRequest) Check(reg *Registration, knows func(targetLink string) bo
 // into a query that the registered URL has already; of that, only parameters of
 // the same names are replaced.
 func AuthRequestURL(reg *Registration, l *LoginRequest, state, nonce string) (string, error) {
-	u, err := url.Parse(reg.AuthenticationURL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return "", lti.Refuse(lti.NotRegistered, "authentication URL of the registration is not usable").Because(err)
-	}
 	params := lti.Params{
 		{Name: "scope", Value: "openid"},
 		{Name: "response_type", Value: "id_token"},
@@ -183,6 +180,24 @@ func AuthRequestURL(reg *Registration, l *LoginRequest, state, nonce string) (st
 	}
 	if l.MessageHint != nil {
 		params = append(params, lti.Param{Name: "lti_message_hint", Value: *l.MessageHint})
+	}
+	merged, err := mergeQuery(reg.AuthenticationURL, params)
+	if err != nil {
+		return "", lti.Refuse(lti.NotRegistered, "authentication URL of the registration is not usable").Because(err)
+	}
+	return merged, nil
+}
+
+// mergeQuery returns an http or https URL with parameters put behind a query
+// that it has already. Of that query, parameters of the same names are left out
+// and the rest stays as it is spelled. A fragment disappears.
+func mergeQuery(rawURL string, params lti.Params) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", err
+	}
+	if u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return "", errors.New("not an absolute http or https URL")
 	}
 	var b strings.Builder
 	for seq := range strings.SplitSeq(u.RawQuery, "&") {

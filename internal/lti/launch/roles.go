@@ -30,6 +30,10 @@ type Role struct {
 	SubRole string
 }
 
+// RoleLearner is the context role of learners, as LTI 1.3 writes it (Core
+// appendix A.2.3).
+const RoleLearner = membershipPrefix + "#Learner"
+
 // Prefixes of role names. Core appendix A.2 has the LIS v2 vocabularies; the
 // urn forms are those of LTI 1.1 appendix A; vocab/lis/v2/person is how LTI 2
 // wrote institution roles.
