@@ -213,6 +213,11 @@ func readable(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
+// oneLine reports whether s is text without control characters.
+func oneLine(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
 // link returns an absolute http or https URL, "" if absent.
 func (o object) link(name string) string {
 	s := o.str(name)

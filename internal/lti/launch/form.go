@@ -144,7 +144,7 @@ func (f *form) refuse(name, what string) {
 // need not be ASCII.
 func (f *form) id(name string) string {
 	s := f.get(name)
-	if len(s) > maxFormIdentifier || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+	if len(s) > maxFormIdentifier || !oneLine(s) {
 		f.refuse(name, "must be at most 255 bytes of text")
 		return ""
 	}

@@ -40,6 +40,9 @@ const (
 // messageResourceLink is the only message type understood so far.
 const messageResourceLink = "LtiResourceLinkRequest"
 
+// messageVersion is the value of the version claim (Core section 5.3.2).
+const messageVersion = "1.3.0"
+
 // maxToken is the longest ID token that is read, in bytes. Tokens in the field
 // have two to six thousand.
 const maxToken = 128 << 10
@@ -426,8 +429,8 @@ func (v *Verifier) checkTimes(c object, m *Message) (string, error) {
 
 // readCore checks what Core section 5.3 requires of a resource link request.
 func (m *Message) readCore(reg *Registration, c object, state State) error {
-	if version := c.required(claimVersion); c.failed() == nil && version != "1.3.0" {
-		return lti.Refuse(lti.VersionUnsupported, "claim %s must be 1.3.0", claimVersion)
+	if version := c.required(claimVersion); c.failed() == nil && version != messageVersion {
+		return lti.Refuse(lti.VersionUnsupported, "claim %s must be %s", claimVersion, messageVersion)
 	}
 	if kind := c.required(claimMessageType); c.failed() == nil && kind != messageResourceLink {
 		return lti.Refuse(lti.MessageTypeUnsupported, "claim %s must be %s", claimMessageType, messageResourceLink)

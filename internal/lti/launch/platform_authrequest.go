@@ -3,7 +3,6 @@ package launch
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 )
@@ -110,7 +109,7 @@ func ParseReply(params lti.Params, clientID string, registered func(redirectURI 
 // unaltered. Browsers change line breaks, NUL and what is not UTF-8; RFC 6749
 // appendix A.5 allows printable ASCII only.
 func returnable(state string) bool {
-	return len(state) <= maxState && utf8.ValidString(state) && !strings.ContainsFunc(state, func(r rune) bool { return r < 0x20 || r == 0x7f })
+	return len(state) <= maxState && oneLine(state)
 }
 
 // Token returns the form that answers with an ID token (Security section

@@ -263,6 +263,11 @@ func TestSignFormRefusesToSignTwice(t *testing.T) {
 	if err == nil {
 		t.Error("an oauth_ parameter of the caller was signed")
 	}
+	for _, name := range []string{"oauth_nonce", "oauth%5Fconsumer_key", "oauth_signature"} {
+		if _, err := SignForm(launchURL+"?a=1&"+name+"=x", nil, Credentials{"key", secret}, now(), "n"); err == nil {
+			t.Errorf("%s in the query was signed too", name)
+		}
+	}
 }
 
 type recording struct {
@@ -422,24 +427,17 @@ func unhexed(s string) byte {
 func checkSigned(t *testing.T, rawURL string, params lti.Params) {
 	t.Helper()
 	params = slices.DeleteFunc(slices.Clone(params), func(p lti.Param) bool { return strings.HasPrefix(p.Name, "oauth_") })
+	address, _, _ := strings.Cut(rawURL, "#")
+	_, query, _ := strings.Cut(address, "?")
 	body, err := SignForm(rawURL, params, Credentials{"key", secret}, now(), "nonce")
 	if err != nil {
-		if lti.CodeOf(err) == lti.RequestMalformed || lti.CodeOf(err) == lti.RequestTooLarge {
+		if lti.CodeOf(err) == lti.RequestMalformed || lti.CodeOf(err) == lti.RequestTooLarge || strings.Contains(query, "oauth_") || strings.Contains(query, "%") {
 			t.Skip() // the query of the URL
 		}
 		t.Fatal(err)
 	}
-	address, _, _ := strings.Cut(rawURL, "#")
-	_, query, _ := strings.Cut(address, "?")
 	r := Request{Method: "POST", URL: rawURL, RawQuery: query, Body: body}
 	v, err := Verify(t.Context(), r, secrets(secret), now())
-	inQuery := func(p lti.Param) bool { return strings.HasPrefix(p.Name, "oauth_") && body.Count(p.Name) > 0 }
-	if slices.ContainsFunc(mustForm(t, query), inQuery) {
-		if lti.CodeOf(err) != lti.ParameterRepeated {
-			t.Fatalf("a parameter of the signature in the query too: %v", err)
-		}
-		return
-	}
 	if err != nil || v.QueryInBody {
 		t.Fatalf("%+v, %v", v, err)
 	}

@@ -187,6 +187,9 @@ func SignForm(rawURL string, params lti.Params, cred Credentials, now time.Time,
 	if err != nil {
 		return nil, err
 	}
+	if err := checkQuery(query, form); err != nil {
+		return nil, err
+	}
 	sig := Signature(BaseString("POST", base, append(query, form...)), cred.SharedSecret)
 	return append(form, lti.Param{Name: "oauth_signature", Value: sig}), nil
 }
@@ -231,11 +234,8 @@ func SignBody(rawURL string, body []byte, cred Credentials, method string, now t
 		{Name: "oauth_body_hash", Value: bodyHash(method, body)},
 		{Name: "oauth_signature_method", Value: method},
 	}
-	for _, p := range query {
-		// RFC 5849 section 3.5: no parameter of the protocol more than once.
-		if params.Count(p.Name) > 0 || p.Name == "oauth_signature" {
-			return "", fmt.Errorf("oauth1: the query of the URL has a parameter of the signature")
-		}
+	if err := checkQuery(query, params); err != nil {
+		return "", err
 	}
 	sig := signatureBy(method, BaseString("POST", base, slices.Concat(query, params)), cred.SharedSecret)
 	var b strings.Builder
@@ -245,6 +245,17 @@ func SignBody(rawURL string, body []byte, cred Credentials, method string, now t
 		b.WriteString("," + p.Name + `="` + Escape(p.Value) + `"`)
 	}
 	return b.String(), nil
+}
+
+// checkQuery refuses a query with parameters that the signature has: RFC 5849
+// section 3.5 allows none of the protocol more than once.
+func checkQuery(query, signature lti.Params) error {
+	for _, p := range query {
+		if strings.HasPrefix(p.Name, "oauth_") && (signature.Count(p.Name) > 0 || p.Name == "oauth_signature") {
+			return fmt.Errorf("oauth1: the query of the URL has a parameter of the signature")
+		}
+	}
+	return nil
 }
 
 func queryOf(rawURL string) (lti.Params, error) {
