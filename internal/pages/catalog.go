@@ -28,8 +28,9 @@ type reason struct {
 	Happened string `json:"happened"`
 	// Learner is a key of catalog.Advice.
 	Learner string `json:"learner"`
-	// Audience says which administrator can help, otherParty or academy;
-	// Administrator is the text for them. Both or neither are set.
+	// Audience says which administrator can help: otherParty, the learning system
+	// that a person came from; tool, the system that one of our learners goes to;
+	// or academy. Administrator is the text for them. Both or neither are set.
 	Audience      string `json:"audience"`
 	Administrator string `json:"administrator"`
 }

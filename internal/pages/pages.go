@@ -127,8 +127,11 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 	lang, c := v.catalog()
 	r := c.reasonFor(e.Code, status)
 	heading := c.UI["forOtherParty"]
-	if r.Audience == "academy" {
+	switch r.Audience {
+	case "academy":
 		heading = c.UI["forAcademy"]
+	case "tool":
+		heading = c.UI["forTool"]
 	}
 	missing := make([]field, 0, len(e.Missing))
 	for _, name := range e.Missing {

@@ -40,6 +40,7 @@ func samples() map[string]page {
 		},
 		"error-replayed": Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
 		"error-details":  Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
+		"error-tool":     Error{Code: "RedirectURIMismatch", Status: 400, Reference: "7F3K-2Q", Activity: "First aid"},
 		"error-unknown":  Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
 		"open": OpenInNewWindow{
 			Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
@@ -256,7 +257,7 @@ func TestLanguagesAgree(t *testing.T) {
 			if r.Happened == "" || c.Advice[r.Learner] == "" {
 				t.Errorf("%s: %s does not say what happened or what to do", lang, code)
 			}
-			if (r.Audience == "") != (r.Administrator == "") || !slices.Contains([]string{"", "otherParty", "academy"}, r.Audience) {
+			if (r.Audience == "") != (r.Administrator == "") || !slices.Contains([]string{"", "otherParty", "tool", "academy"}, r.Audience) {
 				t.Errorf("%s: %s: audience %q does not fit its text", lang, code, r.Audience)
 			}
 			if r.Learner == "tell" && r.Administrator == "" {
