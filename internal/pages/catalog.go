@@ -113,6 +113,15 @@ func (c catalog) reasonFor(code string, status int) reason {
 	return r
 }
 
+// heading is a title that is not empty: a page without a heading says nothing to a
+// screen reader.
+func (c catalog) heading(title string) string {
+	if title == "" {
+		return c.UI["activity"]
+	}
+	return title
+}
+
 // duration words a number of minutes, such as "1 hour 30 minutes"; empty for
 // none.
 func (c catalog) duration(minutes int) string {

@@ -1,6 +1,7 @@
 // Package pages renders the pages that people see: refusals, the step into a new
-// window, and forms that send a browser on. Pages load nothing from elsewhere,
-// work without JavaScript and carry a Content-Security-Policy of their own.
+// window, the frame around an activity of others, and forms that send a browser
+// on. Pages load nothing from elsewhere but that activity, work without JavaScript
+// and carry a Content-Security-Policy of their own.
 package pages
 
 import (
@@ -25,7 +26,7 @@ type View struct {
 	// FrameAncestors is the CSP source list of origins that may frame the page,
 	// such as "https: http://*.localhost:*" or "'none'". Empty means the
 	// page's default: "https:" for pages that appear inside another learning
-	// system, "'none'" for Info.
+	// system, "'none'" for Info and ToolFrame.
 	FrameAncestors string
 }
 
@@ -75,6 +76,18 @@ type OpenInNewWindow struct {
 	Token      string
 }
 
+// StartInWindow is the page with the link that opens an address of ours once more,
+// in a new, top-level window. The address holds no one-time value, so the link can
+// be used again.
+type StartInWindow struct {
+	Title       string
+	Description string
+	// DurationMinutes is left out when it is 0.
+	DurationMinutes int
+	// Address is an absolute http or https URL, or a path.
+	Address string
+}
+
 // Field is a form field.
 type Field struct{ Name, Value string }
 
@@ -113,9 +126,10 @@ func cspHash(s string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(h[:]) + "'"
 }
 
+// CSP source lists.
 const (
 	framedByDefault = "https:"
-	notFramed       = "'none'"
+	nobody          = "'none'"
 )
 
 // Write answers with the page.
@@ -141,9 +155,9 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 		}
 		missing = append(missing, f)
 	}
-	forms := policy{frame: v.frame(framedByDefault), formAction: notFramed}
+	forms := policy{frame: v.frame(framedByDefault), formAction: nobody}
 	if e.Connect != nil {
-		if err := checkAction(e.Connect.Action); err != nil {
+		if err := checkAddress("form action", e.Connect.Action); err != nil {
 			return err
 		}
 		forms.formAction = "" // the sign-in is elsewhere
@@ -156,26 +170,32 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 
 // Write answers with the page.
 func (o OpenInNewWindow) Write(w http.ResponseWriter, v View) error {
-	if err := checkAction(o.Action); err != nil {
+	if err := checkAddress("form action", o.Action); err != nil {
 		return err
 	}
 	if o.TokenField == "" || o.Token == "" {
 		return errors.New("page without a one-time token")
 	}
 	lang, c := v.catalog()
-	title := o.Title
-	if title == "" {
-		// A page without a heading says nothing to a screen reader.
-		title = c.UI["activity"]
-	}
 	return render(w, "open", http.StatusOK, policy{frame: v.frame(framedByDefault)}, map[string]any{
-		"Lang": lang, "UI": c.UI, "Title": title, "Duration": c.duration(o.DurationMinutes), "Page": o,
+		"Lang": lang, "UI": c.UI, "Title": c.heading(o.Title), "Duration": c.duration(o.DurationMinutes), "Page": o,
+	})
+}
+
+// Write answers with the page.
+func (s StartInWindow) Write(w http.ResponseWriter, v View) error {
+	if err := checkAddress("address", s.Address); err != nil {
+		return err
+	}
+	lang, c := v.catalog()
+	return render(w, "start", http.StatusOK, policy{frame: v.frame(framedByDefault), formAction: nobody}, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": c.heading(s.Title), "Duration": c.duration(s.DurationMinutes), "Page": s,
 	})
 }
 
 // Write answers with the page.
 func (a AutoSubmit) Write(w http.ResponseWriter, v View) error {
-	if err := checkAction(a.Action); err != nil {
+	if err := checkAddress("form action", a.Action); err != nil {
 		return err
 	}
 	lang, c := v.catalog()
@@ -187,7 +207,7 @@ func (a AutoSubmit) Write(w http.ResponseWriter, v View) error {
 // Write answers with the page.
 func (i Info) Write(w http.ResponseWriter, v View) error {
 	lang, c := v.catalog()
-	return render(w, "info", http.StatusOK, policy{frame: v.frame(notFramed), formAction: notFramed}, map[string]any{
+	return render(w, "info", http.StatusOK, policy{frame: v.frame(nobody), formAction: nobody}, map[string]any{
 		"Lang": lang, "UI": c.UI, "Title": c.UI["infoTitle"], "Page": i,
 	})
 }
@@ -199,47 +219,63 @@ func (v View) catalog() (string, catalog) {
 	return languages[0], catalogs[languages[0]]
 }
 
-// frame returns the frame-ancestors source list. A list that would end the
-// directive or the header forbids framing altogether: what is left of it after
-// repair could allow more than was meant.
-func (v View) frame(byDefault string) string {
-	if v.FrameAncestors == "" {
+// frame returns the frame-ancestors source list.
+func (v View) frame(byDefault string) string { return sourceList(v.FrameAncestors, byDefault) }
+
+// sourceList returns a CSP source list. One that would end the directive or the
+// header allows nobody: what is left of it after repair could allow more than was
+// meant.
+func sourceList(given, byDefault string) string {
+	if given == "" {
 		return byDefault
 	}
-	if strings.ContainsFunc(v.FrameAncestors, func(r rune) bool { return r == ';' || r == ',' || r < ' ' || r > '~' }) {
-		return notFramed
+	if strings.ContainsFunc(given, func(r rune) bool { return r == ';' || r == ',' || r < ' ' || r > '~' }) {
+		return nobody
 	}
-	sources := strings.Fields(v.FrameAncestors)
+	sources := strings.Fields(given)
 	if len(sources) == 0 {
-		return notFramed
+		return nobody
 	}
 	return strings.Join(sources, " ")
 }
 
-// checkAction refuses addresses that run something instead of going somewhere.
-func checkAction(action string) error {
-	u, err := url.Parse(action)
+// checkAddress refuses addresses that run something instead of going somewhere.
+func checkAddress(what, address string) error {
+	u, err := url.Parse(address)
 	if err != nil {
 		// Not %w: the error of url.Parse repeats the address.
-		return errors.New("form action is not a URL")
+		return fmt.Errorf("%s is not a URL", what)
 	}
-	absolute := (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
-	path := u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/") && !strings.HasPrefix(action, "//")
-	if !absolute && !path {
-		return fmt.Errorf("form action has scheme %q; want an absolute http or https URL, or a path", u.Scheme)
+	if !isAbsolute(u) && !isPath(u, address) {
+		return fmt.Errorf("%s has scheme %q; want an absolute http or https URL, or a path", what, u.Scheme)
 	}
 	return nil
 }
 
+func isAbsolute(u *url.URL) bool {
+	return (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+}
+
+// isPath reports whether the address, of which u is the parsed form, stays on the
+// page's own origin. Browsers read a backslash as a slash.
+func isPath(u *url.URL, address string) bool {
+	return u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/") &&
+		!strings.HasPrefix(address, "//") && !strings.HasPrefix(address, `/\`)
+}
+
 // policy is what differs between the Content-Security-Policies of pages.
 // formAction is empty on pages with a form: browsers apply the directive to the
-// redirects that follow a submission too, and those lead to other hosts.
-type policy struct{ frame, script, formAction string }
+// redirects that follow a submission too, and those lead to other hosts. content
+// is what may be in a frame of the page; empty for nothing.
+type policy struct{ frame, script, content, formAction string }
 
 func (p policy) String() string {
 	d := []string{"default-src 'none'", "style-src " + styleHash}
 	if p.script != "" {
 		d = append(d, "script-src "+p.script)
+	}
+	if p.content != "" {
+		d = append(d, "frame-src "+p.content)
 	}
 	d = append(d, "img-src 'none'", "base-uri 'none'")
 	if p.formAction != "" {

@@ -51,6 +51,22 @@ func samples() map[string]page {
 			Fields: []Field{{"iss", "https://lti.acme.example"}, {"submit", `"quoted" & <tagged>`}},
 		},
 		"info": Info{Activity: "Working safely at height"},
+		"start": StartInWindow{
+			Title: "First aid", Description: "Bandages & burns", DurationMinutes: 90, Address: "/activities/first-aid/start",
+		},
+		"tool": ToolFrame{
+			Title: "First aid", ReturnURL: "https://academy.acme.example/courses/7?a=1&b=2", Reload: "/activities/first-aid/start",
+			ToolURLs: []string{"https://tool.example/login", "https://tool.example:8443/launch"},
+			Src:      "https://tool.example/login?iss=https%3A%2F%2Flti.acme.example&login_hint=1",
+		},
+		"tool-form": ToolFrame{
+			Title: "First aid", Reload: "/activities/first-aid/start", ToolURLs: []string{"https://tool.example/lti"},
+			FrameSources: "https: http://*.localhost:*",
+			Form: &AutoSubmit{
+				Action: "https://tool.example/lti?a=1&b=2",
+				Fields: []Field{{"oauth_version", "1.0"}, {"submit", `"quoted" & <tagged>`}},
+			},
+		},
 	}
 }
 
@@ -92,18 +108,29 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 			t.Errorf("%s: the policy does not allow the page's style: %s", name, csp)
 		}
 		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
+		embeds := strings.HasPrefix(name, "tool")
 		switch {
-		case name != "submit":
+		case name != "submit" && !embeds:
 			if strings.Contains(body, "<script") || strings.Contains(csp, "script-src") {
 				t.Errorf("%s: a page that needs no script has or allows one", name)
 			}
 		case len(scripts) != 1 || !strings.Contains(csp, "script-src "+cspHash(scripts[0][1])+";"):
 			t.Errorf("%s: the policy does not allow the page's script: %s", name, csp)
 		}
+		if embeds != strings.Contains(csp, "frame-src") || !strings.HasPrefix(csp, "default-src 'none'; ") {
+			t.Errorf("%s: the policy allows too much or too little in frames: %s", name, csp)
+		}
 		if hasForm := strings.Contains(body, "<form"); hasForm == strings.Contains(csp, "form-action") {
 			t.Errorf("%s: form-action must be there exactly without a form: %s", name, csp)
 		}
-		for _, bad := range []string{"unsafe", "style=", "onclick", "onload", "src=", "href="} {
+		bad := []string{"unsafe", "style=", "onclick", "onload"}
+		if !embeds {
+			bad = append(bad, "src=")
+			if name != "start" {
+				bad = append(bad, "href=")
+			}
+		}
+		for _, bad := range bad {
 			if strings.Contains(body+csp, bad) {
 				t.Errorf("%s: contains %q", name, bad)
 			}
@@ -123,6 +150,9 @@ func TestFrameAncestors(t *testing.T) {
 	}{
 		{"an error may appear in any https frame", "", "https:", Error{}},
 		{"the info page is never framed", "", "'none'", Info{}},
+		{"the page around a tool is never framed", "", "'none'", samples()["tool"]},
+		{"the caller may frame the page around a tool", "https://a.example", "https://a.example", samples()["tool"]},
+		{"the step into a window is for frames", "", "https:", StartInWindow{Address: "/x"}},
 		{"the caller's list counts", "https: http://*.localhost:*", "https: http://*.localhost:*", Error{}},
 		{"the caller can forbid", "'none'", "'none'", Error{}},
 		{"extra space is no matter", "  https://a.example   https://b.example ", "https://a.example https://b.example", Error{}},
@@ -148,12 +178,18 @@ func TestHostileText(t *testing.T) {
 		"open":   OpenInNewWindow{Title: evil, Description: evil, Action: "/open?" + evil[:8], TokenField: evil, Token: evil},
 		"submit": AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		"info":   Info{Activity: evil},
+		"start":  StartInWindow{Title: evil, Description: evil, Address: "/a?q=%22%3E<script>" + evil},
+		"tool": ToolFrame{
+			Title: evil, ReturnURL: "https://a.example/?q=" + evil, Reload: "/a?q=" + evil, ToolURLs: []string{"https://a.example/" + evil},
+			Src: "https://a.example/?q=" + evil,
+		},
+		"tool-form": ToolFrame{
+			Title: evil, Reload: "/a", ToolURLs: []string{"https://a.example"},
+			Form: &AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
+		},
 	} {
 		body := get(t, p, View{Lang: evil}).Body.String()
-		want := 0
-		if name == "submit" {
-			want = 1
-		}
+		want := map[string]int{"submit": 1, "tool": 2, "tool-form": 2}[name]
 		if got := strings.Count(body, "<script"); got != want {
 			t.Errorf("%s: %d script elements, want %d:\n%s", name, got, want, body)
 		}
@@ -180,11 +216,21 @@ func TestHiddenValuesArriveUnchanged(t *testing.T) {
 }
 
 func TestActionsThatRunSomethingAreRefused(t *testing.T) {
-	for _, action := range []string{"", "javascript:alert(1)", "data:text/html,x", "//evil.example/x", "relative", "https://", "https:x", "ftp://a.example/", "https://a b/", "/\x00"} {
-		for name, p := range map[string]page{
+	for _, action := range []string{"", "javascript:alert(1)", "data:text/html,x", "//evil.example/x", `/\evil.example/x`, "relative", "https://", "https:x", "ftp://a.example/", "https://a b/", "/\x00"} {
+		pages := map[string]page{
 			"submit": AutoSubmit{Action: action},
 			"open":   OpenInNewWindow{Action: action, TokenField: "t", Token: "s3cret"},
-		} {
+			"start":  StartInWindow{Address: action},
+			"form":   ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Form: &AutoSubmit{Action: action}},
+			"src":    ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: action},
+			"reload": ToolFrame{Reload: action, ToolURLs: []string{"https://a.example"}, Src: "/x"},
+			"tool":   ToolFrame{Reload: "/x", ToolURLs: []string{action}, Src: "/x"},
+			"return": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x", ReturnURL: action},
+		}
+		if action == "" {
+			delete(pages, "return") // there need not be one
+		}
+		for name, p := range pages {
 			w := httptest.NewRecorder()
 			err := p.Write(w, View{})
 			if err == nil {
@@ -205,7 +251,8 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 func TestEveryPageHasAHeading(t *testing.T) {
 	for name, p := range map[string]page{
 		"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{},
-		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"},
+		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"}, "start": StartInWindow{Address: "/x"},
+		"tool": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x"},
 	} {
 		body := get(t, p, View{}).Body.String()
 		if strings.Count(body, "<h1>") != 1 || strings.Contains(body, "<h1></h1>") || strings.Contains(body, "<title></title>") {
