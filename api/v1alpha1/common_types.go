@@ -46,8 +46,10 @@ const (
 	ReasonAcademyNotAccepted    = "AcademyNotAccepted"
 	ReasonURLConflict           = "URLConflict"
 	ReasonPlatformNotFound      = "PlatformNotFound"
+	ReasonToolNotFound          = "ToolNotFound"
 	ReasonClientNotFound        = "ClientNotFound"
 	ReasonDuplicateRegistration = "DuplicateRegistration"
+	ReasonDuplicateResourceLink = "DuplicateResourceLink"
 	ReasonDuplicateConsumerKey  = "DuplicateConsumerKey"
 	ReasonSecretNotFound        = "SecretNotFound"
 	ReasonSecretNotShared       = "SecretNotShared"
@@ -89,6 +91,10 @@ const (
 	SecretKeyToken        = "token"
 	// SecretKeyPreviousSharedSecret is the data key of a shared secret that is still accepted beside SecretKeySharedSecret.
 	SecretKeyPreviousSharedSecret = "previousSharedSecret"
+	// SecretKeySigningSecret is the data key of what signs results, as Standard Webhooks writes it; SecretKeyPreviousSigningSecret
+	// that of one that signs besides while it is replaced.
+	SecretKeySigningSecret         = "signingSecret"
+	SecretKeyPreviousSigningSecret = "previousSigningSecret"
 	// SecretKeyPrivateKey is the data key of the signing key (PKCS #8, in a user's own Secret also PKCS #1; PEM).
 	SecretKeyPrivateKey = "tls.key"
 

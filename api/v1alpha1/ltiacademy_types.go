@@ -66,10 +66,14 @@ type LTIAcademySpec struct {
 	// +optional
 	Provisioning *AcademyProvisioning `json:"provisioning,omitempty"`
 
-	// learners says how the academy's own learners sign in. It lets a launched person whose email address is that of an account
-	// already sign in to it once, which connects the two.
+	// learners says how the academy's own learners sign in. External activities need it. It also lets a launched person whose
+	// email address is that of an account already sign in to it once, which connects the two.
 	// +optional
 	Learners *AcademyLearners `json:"learners,omitempty"`
+
+	// results says where results of external activities go. Left out: nowhere; they can be read.
+	// +optional
+	Results *AcademyResults `json:"results,omitempty"`
 
 	// keys says when signing keys, and the academy's own keys, are replaced. Left out: by hand only, with 7 days of overlap.
 	// +optional
@@ -246,6 +250,25 @@ type LearnersOIDC struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	SubjectClaim string `json:"subjectClaim,omitempty"`
+}
+
+// AcademyResults says where results of external activities go.
+type AcademyResults struct {
+	// webhook is an address of the academy that every new result is posted to, as a CloudEvent.
+	// +required
+	Webhook ResultsWebhook `json:"webhook"`
+}
+
+// ResultsWebhook is an address of the academy that results are posted to.
+type ResultsWebhook struct {
+	// url of the academy's back end.
+	// +required
+	URL PeerURL `json:"url"`
+	// signingSecretRef names the Secret whose key signingSecret signs what is posted, as in Standard Webhooks: whsec_ and the
+	// base64 of 24 to 64 random bytes. While its key previousSigningSecret is there too, that signs besides. The Secret must
+	// carry the label lti-operator.io/use: "true". While it cannot be used, results wait.
+	// +required
+	SigningSecretRef SecretReference `json:"signingSecretRef"`
 }
 
 // AcademyNetwork holds the exceptions of the guard on outgoing connections.

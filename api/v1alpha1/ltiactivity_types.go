@@ -7,14 +7,16 @@ import (
 )
 
 // ActivityType is the kind of a learning activity.
-// +kubebuilder:validation:Enum=ELearning;Microlearning;LearningPlaylist
+// +kubebuilder:validation:Enum=ELearning;Microlearning;LearningPlaylist;Exam
 type ActivityType string
 
-// Values of ActivityType.
+// Values of ActivityType. ELearning, Microlearning and LearningPlaylist can be shared; ELearning and Exam can be external.
 const (
 	ELearning        ActivityType = "ELearning"
 	Microlearning    ActivityType = "Microlearning"
 	LearningPlaylist ActivityType = "LearningPlaylist"
+	// Exam is passed or failed by its score, instead of completed.
+	Exam ActivityType = "Exam"
 )
 
 // Presentation says where an activity opens.
@@ -25,8 +27,8 @@ type Presentation string
 const (
 	// NewWindow opens the activity top-level, in a window of its own, also when it is launched in a frame.
 	NewWindow Presentation = "NewWindow"
-	// Embedded opens the activity where it is launched. In a frame the academy's cookies must be
-	// SameSite=None; Secure; Partitioned.
+	// Embedded opens a shared activity where it is launched, and an external one in a frame of a page of ours. In a frame the
+	// cookies of what is shown in it must be SameSite=None; Secure; Partitioned.
 	Embedded Presentation = "Embedded"
 )
 
@@ -44,7 +46,11 @@ const (
 	SignInLaunchCode SignIn = "LaunchCode"
 )
 
-// LTIActivitySpec describes a learning activity.
+// LTIActivitySpec describes a learning activity. One with neither share nor external is available to nobody.
+// +kubebuilder:validation:XValidation:rule="!has(self.share) || !has(self.external)",message="give share or external, not both: an activity was made here or elsewhere"
+// +kubebuilder:validation:XValidation:rule="has(self.minimumScore) == (self.type == 'Exam')",message="minimumScore is required for type Exam, and for no other type"
+// +kubebuilder:validation:XValidation:rule="!has(self.share) || self.type != 'Exam'",message="an activity of type Exam cannot be shared; ELearning, Microlearning and LearningPlaylist can"
+// +kubebuilder:validation:XValidation:rule="!has(self.external) || self.type in ['ELearning', 'Exam']",message="an activity of this type cannot be external; ELearning and Exam can"
 type LTIActivitySpec struct {
 	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
 	// +optional
@@ -67,9 +73,16 @@ type LTIActivitySpec struct {
 	// +kubebuilder:validation:Maximum=100000
 	DurationMinutes *int32 `json:"durationMinutes,omitempty"`
 
-	// type of the activity.
+	// type of the activity: ELearning, Microlearning and LearningPlaylist can be shared, ELearning and Exam can be external.
 	// +required
 	Type ActivityType `json:"type"`
+
+	// minimumScore is the score that passes an exam, in percent of the maximum. Required for type Exam, and for no other
+	// type.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	MinimumScore *int32 `json:"minimumScore,omitempty"`
 
 	// deletionPolicy says what happens to the Secret that the operator generated for this object when it is deleted: Retain
 	// keeps it, and it is adopted when the object returns; Delete deletes it. Left out: Retain.
@@ -79,6 +92,107 @@ type LTIActivitySpec struct {
 	// share makes an activity of the academy available to other systems. Taking it away ends all launches at once.
 	// +optional
 	Share *ActivityShare `json:"share,omitempty"`
+
+	// external makes an activity of another system available to the academy's learners, who sign in at learners.oidc of the
+	// academy. Taking it away ends all launches at once.
+	// +optional
+	External *ActivityExternal `json:"external,omitempty"`
+}
+
+// ActivityExternal says how the academy's learners open an activity that was made elsewhere.
+// +kubebuilder:validation:XValidation:rule="has(self.lti12) != has(self.lti13)",message="give exactly one of lti12 and lti13"
+type ActivityExternal struct {
+	// presentation: NewWindow shows the tool in the window that status.external.startURL is opened in; Embedded shows it in
+	// a frame of a page of ours. Left out: NewWindow.
+	// +optional
+	Presentation Presentation `json:"presentation,omitempty"`
+	// returnURL is where the tool sends learners back to (launch_presentation_return_url). Left out: nowhere.
+	// +optional
+	ReturnURL *PeerURL `json:"returnURL,omitempty"`
+	// lti12 opens the activity by an OAuth-signed form (LTI 1.0 to 1.2).
+	// +optional
+	LTI12 *ExternalLTI12 `json:"lti12,omitempty"`
+	// lti13 opens the activity at an LTITool, over LTI 1.3.
+	// +optional
+	LTI13 *ExternalLTI13 `json:"lti13,omitempty"`
+}
+
+// ExternalLTI12 is an activity that is opened by an OAuth-signed form.
+type ExternalLTI12 struct {
+	// launchURL is where the form is posted to.
+	// +required
+	LaunchURL PeerURL `json:"launchURL"`
+	// credentialsSecretRef names the Secret with consumerKey and sharedSecret as the other party gave them, labelled
+	// lti-operator.io/use: "true". None is generated: the other party decides about them. Its key previousSharedSecret, if
+	// there is one, is still accepted for results.
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef"`
+	// resourceLinkID identifies the place of the activity to the other system (resource_link_id): what it keeps of a
+	// learner's work it keeps under this.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\p{Cc}]')",message="resourceLinkID must not hold control characters such as line ends"
+	ResourceLinkID string `json:"resourceLinkID"`
+	// parameters are further form fields. A name is sent with custom_ before it, unless it starts with that already.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(p, !p.name.matches('(?i)^(custom_)*(oauth_|lti_|user_id$|roles$)'))",message="parameters must not be called user_id, roles, oauth_... or lti_..., also not with custom_ before it: those belong to the launch itself"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(p, !p.name.startsWith('custom_') && self.exists(q, q.name == 'custom_' + p.name))",message="parameters must not hold one name both with and without custom_: it is sent with custom_ before it either way"
+	Parameters []LaunchParameter `json:"parameters,omitempty"`
+	// privacy says what the other system is told about learners, in the form and its parameters alike. Left out: everything.
+	// +optional
+	Privacy *LearnerPrivacy `json:"privacy,omitempty"`
+}
+
+// ExternalLTI13 is an activity that is opened at an LTITool. What the tool is told about learners, and what it may do, is
+// said there.
+type ExternalLTI13 struct {
+	// toolRef names the LTITool.
+	// +required
+	ToolRef ToolReference `json:"toolRef"`
+	// resourceURL is the target link URI of the activity at the tool.
+	// +required
+	ResourceURL PeerURL `json:"resourceURL"`
+	// resourceLinkID identifies the place of the activity to the tool (LTI Core 1.3 section 5.3.5): what it keeps of a
+	// learner's work it keeps under this. No two activities of one tool may have the same. Left out: the name of the
+	// LTIActivity.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[ -~]*$')",message="resourceLinkID may hold printable ASCII characters only"
+	ResourceLinkID string `json:"resourceLinkID,omitempty"`
+	// parameters are sent as the custom claim, under their names as they stand here.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Parameters []LaunchParameter `json:"parameters,omitempty"`
+}
+
+// ToolReference names an LTITool of the same academy and namespace.
+type ToolReference struct {
+	// name of the LTITool.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+}
+
+// LaunchParameter is a custom parameter of a launch.
+type LaunchParameter struct {
+	// name of the parameter.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\\\s\\\\p{Z}\\\\p{Cc}]')",message="the name of a parameter must not hold blanks or control characters"
+	Name string `json:"name"`
+	// value of the parameter, as it stands here or a substitution variable such as $User.id. May be empty.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	Value string `json:"value,omitempty"`
 }
 
 // ActivityShare says how an activity of the academy is opened from elsewhere.
@@ -218,6 +332,17 @@ type LTIActivityStatus struct {
 	// lti13 are the values for an administrator who adds this activity over LTI 1.3.
 	// +optional
 	LTI13 *ActivityLTI13Status `json:"lti13,omitempty"`
+	// external are the values of an activity that was made elsewhere.
+	// +optional
+	External *ActivityExternalStatus `json:"external,omitempty"`
+}
+
+// ActivityExternalStatus are the values of an activity that was made elsewhere.
+type ActivityExternalStatus struct {
+	// startURL is the link that the academy shows to its learners.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	StartURL string `json:"startURL"`
 }
 
 // ActivityLTI12Status are the values of the OAuth-signed form launch.
@@ -249,6 +374,8 @@ type ActivityLTI13Status struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Tool",type=string,priority=1,JSONPath=`.spec.external.lti13.toolRef.name`
+// +kubebuilder:printcolumn:name="Start URL",type=string,priority=1,JSONPath=`.status.external.startURL`
 // +kubebuilder:printcolumn:name="Resource URL",type=string,priority=1,JSONPath=`.status.lti13.resourceURL`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -284,12 +411,12 @@ func (a *LTIActivity) SetConditions(c []metav1.Condition) { a.Status.Conditions 
 // SetObservedGeneration implements Object.
 func (a *LTIActivity) SetObservedGeneration(g int64) { a.Status.ObservedGeneration = g }
 
-// EffectivePresentation resolves share.presentation: NewWindow when left out.
-func (s *ActivityShare) EffectivePresentation() Presentation {
-	if s.Presentation == "" {
+// Effective resolves a presentation that may be left out: NewWindow.
+func (p Presentation) Effective() Presentation {
+	if p == "" {
 		return NewWindow
 	}
-	return s.Presentation
+	return p
 }
 
 // EffectiveGrade resolves share.grade: Completion when left out.
@@ -308,7 +435,25 @@ func (s *ActivityShare) EffectiveLineItem() LineItemPolicy {
 	return s.LTI13.LineItem
 }
 
-// LTI12SecretName is the Secret with the activity's consumer key and secret, and whether the operator generates it.
+// EffectiveResourceLinkID resolves external.lti13.resourceLinkID: the object's name when left out.
+func (a *LTIActivity) EffectiveResourceLinkID() string {
+	if e := a.Spec.External; e != nil && e.LTI13 != nil && e.LTI13.ResourceLinkID != "" {
+		return e.LTI13.ResourceLinkID
+	}
+	return a.Name
+}
+
+// ExternalSecretName is the Secret with the consumer key and secret that another system gave us for this activity; empty
+// for an activity that needs none.
+func (a *LTIActivity) ExternalSecretName() string {
+	if e := a.Spec.External; e != nil && e.LTI12 != nil {
+		return e.LTI12.CredentialsSecretRef.Name
+	}
+	return ""
+}
+
+// LTI12SecretName is the Secret with the consumer key and secret of an activity that is shared, and whether the operator
+// generates it.
 func (a *LTIActivity) LTI12SecretName() (name string, generated bool) {
 	if s := a.Spec.Share; s != nil && s.LTI12 != nil && s.LTI12.CredentialsSecretRef != nil {
 		return s.LTI12.CredentialsSecretRef.Name, false

@@ -32,6 +32,104 @@ type LTIToolSpec struct {
 	// Retain keeps them, and they are adopted when it returns; Delete deletes them. Left out: Retain.
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// lti13 holds the values that the tool's administrator hands over. It may be added later: status.details is complete
+	// without it.
+	// +optional
+	LTI13 *ToolLTI13 `json:"lti13,omitempty"`
+
+	// privacy says what this tool is told about learners, in launches, parameters and services alike. Left out: everything.
+	// +optional
+	Privacy *LearnerPrivacy `json:"privacy,omitempty"`
+
+	// services says what this tool may do besides being opened. Left out: everything.
+	// +optional
+	Services *ToolServices `json:"services,omitempty"`
+}
+
+// ToolLTI13 is the LTI 1.3 registration of the tool.
+// +kubebuilder:validation:XValidation:rule="has(self.jwksURL) != has(self.jwks)",message="give exactly one of jwksURL and jwks"
+type ToolLTI13 struct {
+	// loginInitiationURL is the tool's OIDC login initiation URL, where its activities are opened (1EdTech Security
+	// Framework 1.0 section 5.1.1.1).
+	// +required
+	LoginInitiationURL PeerURL `json:"loginInitiationURL"`
+	// jwksURL is the address of the tool's public keys.
+	// +optional
+	JWKSURL *PeerURL `json:"jwksURL,omitempty"`
+	// jwks is the tool's public keyset as JSON, for tools that cannot be reached from here.
+	// +optional
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=65536
+	JWKS *string `json:"jwks,omitempty"`
+	// redirectURIs are where the tool may have learners sent to with an ID token, compared character by character. Left
+	// out: exactly launchURL and the resourceURLs of the activities of this tool.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	RedirectURIs []PeerURL `json:"redirectURIs,omitempty"`
+	// launchURL is the tool's own launch URL: a redirect URI while redirectURIs is left out.
+	// +optional
+	LaunchURL *PeerURL `json:"launchURL,omitempty"`
+}
+
+// Disclosure says whether another system is told something about a learner.
+// +kubebuilder:validation:Enum=Share;Withhold
+type Disclosure string
+
+// Values of Disclosure. Left out, it is Share.
+const (
+	DisclosureShare    Disclosure = "Share"
+	DisclosureWithhold Disclosure = "Withhold"
+)
+
+// LearnerPrivacy says what another system is told about learners. It always gets an ID for each, which means nothing
+// elsewhere.
+type LearnerPrivacy struct {
+	// name: Share tells given name, family name and full name; Withhold none of them. Left out: Share.
+	// +optional
+	Name Disclosure `json:"name,omitempty"`
+	// email: Share tells the email address; Withhold does not. Left out: Share.
+	// +optional
+	Email Disclosure `json:"email,omitempty"`
+}
+
+// AssignmentAndGradeService says what a tool may do in the gradebook (Assignment and Grade Services 2.0).
+// +kubebuilder:validation:Enum=Disabled;Grades;GradesAndLineItems
+type AssignmentAndGradeService string
+
+// Values of AssignmentAndGradeService. Left out, it is GradesAndLineItems.
+const (
+	// AssignmentAndGradeDisabled refuses the service: results do not come back.
+	AssignmentAndGradeDisabled AssignmentAndGradeService = "Disabled"
+	// AssignmentAndGradeGrades lets the tool read its line items, send scores and read results.
+	AssignmentAndGradeGrades AssignmentAndGradeService = "Grades"
+	// AssignmentAndGradeGradesAndLineItems lets the tool make, change and delete line items of its own besides.
+	AssignmentAndGradeGradesAndLineItems AssignmentAndGradeService = "GradesAndLineItems"
+)
+
+// NamesAndRolesService says whether a tool may ask who has opened an activity (Names and Role Provisioning Services 2.0).
+// +kubebuilder:validation:Enum=Disabled;Enabled
+type NamesAndRolesService string
+
+// Values of NamesAndRolesService. Left out, it is Enabled.
+const (
+	NamesAndRolesDisabled NamesAndRolesService = "Disabled"
+	NamesAndRolesEnabled  NamesAndRolesService = "Enabled"
+)
+
+// ToolServices says which services of this platform a tool may use.
+type ToolServices struct {
+	// assignmentAndGrade: Disabled refuses it, so that no results come back; Grades lets the tool send scores and read
+	// results and line items; GradesAndLineItems lets it also make, change and delete line items of its own. Left out:
+	// GradesAndLineItems.
+	// +optional
+	AssignmentAndGrade AssignmentAndGradeService `json:"assignmentAndGrade,omitempty"`
+	// namesAndRoles: Enabled lets the tool ask who has opened an activity, and learn of them what privacy allows; Disabled
+	// refuses it. Left out: Enabled.
+	// +optional
+	NamesAndRoles NamesAndRolesService `json:"namesAndRoles,omitempty"`
 }
 
 // LTIToolStatus is what the operator reports about a tool.
@@ -96,6 +194,7 @@ type ToolDetails struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Registered",type=string,JSONPath=`.status.conditions[?(@.type=="Registered")].status`
 // +kubebuilder:printcolumn:name="Title",type=string,JSONPath=`.spec.title`
+// +kubebuilder:printcolumn:name="Login URL",type=string,priority=1,JSONPath=`.spec.lti13.loginInitiationURL`
 // +kubebuilder:printcolumn:name="Client ID",type=string,priority=1,JSONPath=`.status.details.clientID`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -130,6 +229,28 @@ func (t *LTITool) SetConditions(c []metav1.Condition) { t.Status.Conditions = c 
 
 // SetObservedGeneration implements Object.
 func (t *LTITool) SetObservedGeneration(g int64) { t.Status.ObservedGeneration = g }
+
+// EffectiveAssignmentAndGrade resolves services.assignmentAndGrade: GradesAndLineItems when left out.
+func (t *LTITool) EffectiveAssignmentAndGrade() AssignmentAndGradeService {
+	if s := t.Spec.Services; s != nil && s.AssignmentAndGrade != "" {
+		return s.AssignmentAndGrade
+	}
+	return AssignmentAndGradeGradesAndLineItems
+}
+
+// EffectiveNamesAndRoles resolves services.namesAndRoles: Enabled when left out.
+func (t *LTITool) EffectiveNamesAndRoles() NamesAndRolesService {
+	if s := t.Spec.Services; s != nil && s.NamesAndRoles != "" {
+		return s.NamesAndRoles
+	}
+	return NamesAndRolesEnabled
+}
+
+// SharesName tells whether names are told: they are when nothing is said.
+func (p *LearnerPrivacy) SharesName() bool { return p == nil || p.Name != DisclosureWithhold }
+
+// SharesEmail tells whether email addresses are told: they are when nothing is said.
+func (p *LearnerPrivacy) SharesEmail() bool { return p == nil || p.Email != DisclosureWithhold }
 
 // SigningKeySecretName is the Secret with the signing key of the registration, and whether the operator generates it.
 func (t *LTITool) SigningKeySecretName() (name string, generated bool) {

@@ -75,6 +75,28 @@ func activity(more string) string {
 	return "title: Height\ntype: ELearning\nshare:\n  targetURL: https://academy.example/courses/42\n  signIn: LaunchCode\n" + more
 }
 
+// form and atTool are external activities; more continues lti12 or lti13.
+func form(more string) string {
+	return "title: Fire\ntype: ELearning\nexternal:\n  lti12:\n    launchURL: https://tool.example/launch\n    credentialsSecretRef: {name: s}\n" + more
+}
+
+func atTool(more string) string {
+	return "title: Fire\ntype: ELearning\nexternal:\n  lti13:\n    toolRef: {name: lab}\n    resourceURL: https://tool.example/fire\n" + more
+}
+
+const formLink = "    resourceLinkID: fire\n"
+
+// parameter is one parameter of a form.
+func parameter(name string) string {
+	return form(formLink + fmt.Sprintf("    parameters: [{name: %q, value: x}]\n", name))
+}
+
+func tool(more string) string {
+	return "title: Lab\nlti13:\n  loginInitiationURL: https://tool.example/login\n" + more
+}
+
+const toolJWKS = "  jwksURL: https://tool.example/jwks\n"
+
 // Every rule of the resources, from both sides. message is what a person must read; empty means accepted.
 func TestRules(t *testing.T) {
 	const (
@@ -83,6 +105,11 @@ func TestRules(t *testing.T) {
 		peerURL   = "must be an absolute https URL without user name and fragment"
 		oneJWKS   = "give exactly one of jwksURL and jwks"
 		ancestors = "frameAncestors must be origins"
+		reserved  = "parameters must not be called user_id, roles"
+		blanks    = "the name of a parameter must not hold blanks"
+		oneWay    = "give exactly one of lti12 and lti13"
+		exams     = "minimumScore is required for type Exam, and for no other type"
+		webhook   = "\nresults: {webhook: {url: 'https://a.example/results', signingSecretRef: {name: s}}}"
 	)
 	for name, c := range map[string]struct{ kind, name, spec, message string }{
 		"academy with https":                     {kind: "LTIAcademy", spec: academy("https://lti.acme.example")},
@@ -153,46 +180,129 @@ func TestRules(t *testing.T) {
 		"a frame ancestor that adds a rule":     {kind: "LTIPlatform", spec: "title: M\nframeAncestors: ['https://a.example; script-src *']", message: ancestors},
 		"platform with a name that is too long": {kind: "LTIPlatform", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
 
-		"aliases":                                  {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example', 'https://brand.example:8443', 'http://lti.localhost:9402']"},
-		"an alias over http":                       {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['http://brand.example']", message: "aliases must be https://host"},
-		"an alias with a path":                     {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example/lti']", message: "aliases must be https://host"},
-		"an alias that is the url":                 {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://a.example']", message: "aliases must not repeat url"},
-		"trusted domains":                          {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: [example.org]}"},
-		"trusted domains without a list":           {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains}", message: "needs at least one entry"},
-		"a list of domains for nothing":            {kind: "LTIPlatform", spec: "title: M\nusers: {trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
-		"a list of domains for all":                {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Always, trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
-		"a domain with an @":                       {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: ['@example.org']}", message: "lower-case domains"},
-		"an unknown way of linking":                {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Sometimes}", message: "Unsupported value"},
-		"a realm and previous issuers":             {kind: "LTIPlatform", spec: "title: M\nusers: {realm: old-moodle, previousIssuers: ['https://old.example'], linkByEmail: Never}"},
-		"a realm with a slash":                     {kind: "LTIPlatform", spec: "title: M\nusers: {realm: a/lti12}", message: "realm may hold"},
-		"a realm with a colon":                     {kind: "LTIPlatform", spec: "title: M\nusers: {realm: 'lti12:x'}", message: "realm may hold"},
-		"a key for the platform":                   {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Accept, realm: Shared, credentialsSecretRef: {name: s}}"},
-		"a key for the platform, generated":        {kind: "LTIPlatform", spec: "title: M\nlti12: {}"},
-		"roles that are neither":                   {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Trust}", message: "Unsupported value"},
-		"activity with a key of a platform":        {kind: "LTIActivity", spec: activity("  lti12: {platformRef: {name: moodle}, roles: Ignore}")},
-		"a signing key of one's own":               {kind: "LTIPlatform", spec: "title: M\nsigningKeySecretRef: {name: mine}\ndeletionPolicy: Delete"},
-		"a tool with a signing key of one's own":   {kind: "LTITool", spec: "title: M\nsigningKeySecretRef: {name: mine}\ndeletionPolicy: Retain"},
-		"a signing key without a name":             {kind: "LTITool", spec: "title: M\nsigningKeySecretRef: {name: ''}", message: "at least 1 chars"},
-		"an unknown deletion policy":               {kind: "LTITool", spec: "title: M\ndeletionPolicy: Orphan", message: "Unsupported value"},
-		"activity whose Secret goes with it":       {kind: "LTIActivity", spec: activity("") + "\ndeletionPolicy: Delete"},
-		"keys that are rotated":                    {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, rotateAfterDays: 30, overlapDays: 3}"},
-		"keys that are rotated, as usual":          {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic}"},
-		"keys that are rotated by hand":            {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {overlapDays: 100}"},
-		"an age for keys that are rotated by hand": {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotateAfterDays: 30}", message: "rotateAfterDays is for rotation Automatic only"},
-		"an overlap longer than the age":           {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, rotateAfterDays: 7}", message: "overlapDays (left out: 7) must be less than rotateAfterDays"},
-		"an overlap longer than the usual age":     {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, overlapDays: 90}", message: "overlapDays (left out: 7) must be less than rotateAfterDays"},
-		"no overlap":                               {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {overlapDays: 0}", message: "greater than or equal to 1"},
-		"tool with a title only":                   {kind: "LTITool", spec: "title: Lab"},
-		"tool with a name that is too long":        {kind: "LTITool", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
-		"activity that is shared":                  {kind: "LTIActivity", spec: activity("")},
-		"activity that is not shared":              {kind: "LTIActivity", spec: "title: Height\ntype: Microlearning"},
-		"activity without type":                    {kind: "LTIActivity", spec: "title: Height", message: "spec.type"},
-		"activity of an unknown type":              {kind: "LTIActivity", spec: "title: Height\ntype: Course", message: "Unsupported value"},
-		"activity with a target over http":         {kind: "LTIActivity", spec: strings.Replace(activity(""), "https://academy", "http://academy", 1), message: peerURL},
-		"activity that takes no time":              {kind: "LTIActivity", spec: "title: Height\ntype: ELearning\ndurationMinutes: 0", message: "greater than or equal to 1"},
-		"activity for labelled platforms":          {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {a: b}}")},
-		"activity for platforms without labels":    {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {}}"), message: "at least 1 properties"},
-		"activity with a name that is too long":    {kind: "LTIActivity", name: strings.Repeat("a", 201), spec: activity(""), message: "at most 200 characters"},
+		"aliases":                                   {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example', 'https://brand.example:8443', 'http://lti.localhost:9402']"},
+		"an alias over http":                        {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['http://brand.example']", message: "aliases must be https://host"},
+		"an alias with a path":                      {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://brand.example/lti']", message: "aliases must be https://host"},
+		"an alias that is the url":                  {kind: "LTIAcademy", spec: academy("https://a.example") + "\naliases: ['https://a.example']", message: "aliases must not repeat url"},
+		"trusted domains":                           {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: [example.org]}"},
+		"trusted domains without a list":            {kind: "LTIAcademy", spec: academy("https://a.example") + "\nusers: {linkByEmail: TrustedDomains}", message: "needs at least one entry"},
+		"a list of domains for nothing":             {kind: "LTIPlatform", spec: "title: M\nusers: {trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
+		"a list of domains for all":                 {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Always, trustedEmailDomains: [example.org]}", message: "for linkByEmail TrustedDomains only"},
+		"a domain with an @":                        {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: TrustedDomains, trustedEmailDomains: ['@example.org']}", message: "lower-case domains"},
+		"an unknown way of linking":                 {kind: "LTIPlatform", spec: "title: M\nusers: {linkByEmail: Sometimes}", message: "Unsupported value"},
+		"a realm and previous issuers":              {kind: "LTIPlatform", spec: "title: M\nusers: {realm: old-moodle, previousIssuers: ['https://old.example'], linkByEmail: Never}"},
+		"a realm with a slash":                      {kind: "LTIPlatform", spec: "title: M\nusers: {realm: a/lti12}", message: "realm may hold"},
+		"a realm with a colon":                      {kind: "LTIPlatform", spec: "title: M\nusers: {realm: 'lti12:x'}", message: "realm may hold"},
+		"a key for the platform":                    {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Accept, realm: Shared, credentialsSecretRef: {name: s}}"},
+		"a key for the platform, generated":         {kind: "LTIPlatform", spec: "title: M\nlti12: {}"},
+		"roles that are neither":                    {kind: "LTIPlatform", spec: "title: M\nlti12: {roles: Trust}", message: "Unsupported value"},
+		"activity with a key of a platform":         {kind: "LTIActivity", spec: activity("  lti12: {platformRef: {name: moodle}, roles: Ignore}")},
+		"a signing key of one's own":                {kind: "LTIPlatform", spec: "title: M\nsigningKeySecretRef: {name: mine}\ndeletionPolicy: Delete"},
+		"a tool with a signing key of one's own":    {kind: "LTITool", spec: "title: M\nsigningKeySecretRef: {name: mine}\ndeletionPolicy: Retain"},
+		"a signing key without a name":              {kind: "LTITool", spec: "title: M\nsigningKeySecretRef: {name: ''}", message: "at least 1 chars"},
+		"an unknown deletion policy":                {kind: "LTITool", spec: "title: M\ndeletionPolicy: Orphan", message: "Unsupported value"},
+		"activity whose Secret goes with it":        {kind: "LTIActivity", spec: activity("") + "\ndeletionPolicy: Delete"},
+		"keys that are rotated":                     {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, rotateAfterDays: 30, overlapDays: 3}"},
+		"keys that are rotated, as usual":           {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic}"},
+		"keys that are rotated by hand":             {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {overlapDays: 100}"},
+		"an age for keys that are rotated by hand":  {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotateAfterDays: 30}", message: "rotateAfterDays is for rotation Automatic only"},
+		"an overlap longer than the age":            {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, rotateAfterDays: 7}", message: "overlapDays (left out: 7) must be less than rotateAfterDays"},
+		"an overlap longer than the usual age":      {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {rotation: Automatic, overlapDays: 90}", message: "overlapDays (left out: 7) must be less than rotateAfterDays"},
+		"no overlap":                                {kind: "LTIAcademy", spec: academy("https://lti.acme.example") + "\nkeys: {overlapDays: 0}", message: "greater than or equal to 1"},
+		"tool with a title only":                    {kind: "LTITool", spec: "title: Lab"},
+		"tool with a name that is too long":         {kind: "LTITool", name: strings.Repeat("a", 64), spec: "title: M", message: "at most 63 characters"},
+		"activity that is shared":                   {kind: "LTIActivity", spec: activity("")},
+		"activity that is not shared":               {kind: "LTIActivity", spec: "title: Height\ntype: Microlearning"},
+		"activity without type":                     {kind: "LTIActivity", spec: "title: Height", message: "spec.type"},
+		"activity of an unknown type":               {kind: "LTIActivity", spec: "title: Height\ntype: Course", message: "Unsupported value"},
+		"activity with a target over http":          {kind: "LTIActivity", spec: strings.Replace(activity(""), "https://academy", "http://academy", 1), message: peerURL},
+		"activity that takes no time":               {kind: "LTIActivity", spec: "title: Height\ntype: ELearning\ndurationMinutes: 0", message: "greater than or equal to 1"},
+		"activity for labelled platforms":           {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {a: b}}")},
+		"activity for platforms without labels":     {kind: "LTIActivity", spec: activity("  platforms: {matchLabels: {}}"), message: "at least 1 properties"},
+		"tool with a registration":                  {kind: "LTITool", spec: tool(toolJWKS + "  launchURL: https://tool.example/launch\n  redirectURIs: ['https://tool.example/a', 'https://tool.example/b?c=d']")},
+		"tool with a jwks":                          {kind: "LTITool", spec: tool("  jwks: '{\"keys\": []}'\n")},
+		"tool with neither":                         {kind: "LTITool", spec: tool(""), message: oneJWKS},
+		"tool with both":                            {kind: "LTITool", spec: tool(toolJWKS + "  jwks: '{}'\n"), message: oneJWKS},
+		"tool without a login URL":                  {kind: "LTITool", spec: "title: Lab\nlti13:\n" + toolJWKS, message: "loginInitiationURL"},
+		"tool with a login URL over http":           {kind: "LTITool", spec: strings.Replace(tool(toolJWKS), "https://tool.example/login", "http://tool.example/login", 1), message: peerURL},
+		"tool with a launch URL over http":          {kind: "LTITool", spec: tool(toolJWKS + "  launchURL: http://tool.example/launch"), message: peerURL},
+		"tool with a redirect URI over http":        {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['http://tool.example/launch']"), message: peerURL},
+		"tool with a redirect URI that is a script": {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['javascript:alert(1)']"), message: peerURL},
+		"tool with a redirect URI twice":            {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['https://tool.example/a', 'https://tool.example/a']"), message: "Duplicate value"},
+		"tool with no redirect URI":                 {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: []"), message: "at least 1 items"},
+		"tool with 64 redirect URIs":                {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: [" + many(64, "'https://tool.example/%d'") + "]")},
+		"tool with 65 redirect URIs":                {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: [" + many(65, "'https://tool.example/%d'") + "]"), message: "at most 64 items"},
+		"tool that is told and may do little":       {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Withhold, email: Withhold}\nservices: {assignmentAndGrade: Disabled, namesAndRoles: Disabled}"},
+		"tool that is told and may do everything":   {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Share, email: Share}\nservices: {assignmentAndGrade: GradesAndLineItems, namesAndRoles: Enabled}"},
+		"tool that may send grades":                 {kind: "LTITool", spec: "title: Lab\nprivacy: {}\nservices: {assignmentAndGrade: Grades}"},
+		"tool with half a name":                     {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Initials}", message: "Unsupported value"},
+		"tool with half an address":                 {kind: "LTITool", spec: "title: Lab\nprivacy: {email: Domain}", message: "Unsupported value"},
+		"tool with unknown rights to grades":        {kind: "LTITool", spec: "title: Lab\nservices: {assignmentAndGrade: Enabled}", message: "Unsupported value"},
+		"tool with unknown rights to names":         {kind: "LTITool", spec: "title: Lab\nservices: {namesAndRoles: Names}", message: "Unsupported value"},
+		"a webhook":                                 {kind: "LTIAcademy", spec: academy("https://a.example") + webhook},
+		"a webhook over http":                       {kind: "LTIAcademy", spec: academy("https://a.example") + strings.Replace(webhook, "https:", "http:", 1), message: peerURL},
+		"a webhook that is not signed":              {kind: "LTIAcademy", spec: academy("https://a.example") + "\nresults: {webhook: {url: 'https://a.example/results'}}", message: "signingSecretRef"},
+		"results that go nowhere":                   {kind: "LTIAcademy", spec: academy("https://a.example") + "\nresults: {}", message: "results.webhook"},
+		"activity by a form":                        {kind: "LTIActivity", spec: form(formLink + "    privacy: {name: Withhold}\n    parameters: [{name: colour, value: red}, {name: custom_shade}, {name: 'user', value: $User.id}]\n  presentation: Embedded\n  returnURL: https://academy.example/courses")},
+		"activity at a tool":                        {kind: "LTIActivity", spec: atTool("    resourceLinkID: fire 1\n    parameters: [{name: lti_x, value: ''}]\n  presentation: NewWindow")},
+		"activity at a tool, as usual":              {kind: "LTIActivity", spec: atTool("")},
+		"external by neither":                       {kind: "LTIActivity", spec: "title: Fire\ntype: ELearning\nexternal: {presentation: NewWindow}", message: oneWay},
+		"external by both":                          {kind: "LTIActivity", spec: form(formLink + "  lti13: {toolRef: {name: lab}, resourceURL: 'https://tool.example'}"), message: oneWay},
+		"external in a way that is none":            {kind: "LTIActivity", spec: atTool("  presentation: Popup"), message: "Unsupported value"},
+		"external that returns over http":           {kind: "LTIActivity", spec: atTool("  returnURL: http://academy.example"), message: peerURL},
+		"shared and external":                       {kind: "LTIActivity", spec: atTool("share: {targetURL: 'https://academy.example/42', signIn: LaunchCode}"), message: "give share or external, not both"},
+		"an exam":                                   {kind: "LTIActivity", spec: strings.Replace(atTool(""), "ELearning", "Exam\nminimumScore: 70", 1)},
+		"an exam for nobody":                        {kind: "LTIActivity", spec: "title: Fire\ntype: Exam\nminimumScore: 100"},
+		"an exam without a minimum":                 {kind: "LTIActivity", spec: "title: Fire\ntype: Exam", message: exams},
+		"an exam that everybody passes":             {kind: "LTIActivity", spec: "title: Fire\ntype: Exam\nminimumScore: 0", message: "greater than or equal to 1"},
+		"an exam that nobody passes":                {kind: "LTIActivity", spec: "title: Fire\ntype: Exam\nminimumScore: 101", message: "less than or equal to 100"},
+		"a minimum for what is no exam":             {kind: "LTIActivity", spec: "title: Fire\ntype: ELearning\nminimumScore: 70", message: exams},
+		"an exam that is shared":                    {kind: "LTIActivity", spec: strings.Replace(activity(""), "ELearning", "Exam\nminimumScore: 70", 1), message: "type Exam cannot be shared"},
+		"a playlist that is shared":                 {kind: "LTIActivity", spec: strings.Replace(activity(""), "ELearning", "LearningPlaylist", 1)},
+		"a playlist that is external":               {kind: "LTIActivity", spec: strings.Replace(atTool(""), "ELearning", "LearningPlaylist", 1), message: "cannot be external; ELearning and Exam can"},
+		"a microlearning that is external":          {kind: "LTIActivity", spec: strings.Replace(atTool(""), "ELearning", "Microlearning", 1), message: "cannot be external; ELearning and Exam can"},
+		"a form without a Secret":                   {kind: "LTIActivity", spec: "title: Fire\ntype: ELearning\nexternal: {lti12: {launchURL: 'https://tool.example', resourceLinkID: x}}", message: "credentialsSecretRef"},
+		"a form over http":                          {kind: "LTIActivity", spec: strings.Replace(form(formLink), "https://tool", "http://tool", 1), message: peerURL},
+		"a form without a resource link":            {kind: "LTIActivity", spec: form(""), message: "resourceLinkID"},
+		"a form with an empty resource link":        {kind: "LTIActivity", spec: form("    resourceLinkID: ''\n"), message: "at least 1 chars"},
+		"a form with any resource link":             {kind: "LTIActivity", spec: form("    resourceLinkID: ' Brød & <ost> '\n")},
+		"a form with a long resource link":          {kind: "LTIActivity", spec: form("    resourceLinkID: " + strings.Repeat("ø", 255) + "\n")},
+		"a form with a resource link too long":      {kind: "LTIActivity", spec: form("    resourceLinkID: " + strings.Repeat("ø", 256) + "\n"), message: "Too long"},
+		"a form with a line end in its link":        {kind: "LTIActivity", spec: form("    resourceLinkID: \"a\\nb\"\n"), message: "resourceLinkID must not hold control characters"},
+		"a form with a C1 control in its link":      {kind: "LTIActivity", spec: form("    resourceLinkID: \"a\\u0085b\"\n"), message: "resourceLinkID must not hold control characters"},
+		"a tool with an empty name":                 {kind: "LTIActivity", spec: strings.Replace(atTool(""), "lab", "''", 1), message: "at least 1 chars"},
+		"a resource URL over http":                  {kind: "LTIActivity", spec: strings.Replace(atTool(""), "https://tool", "http://tool", 1), message: peerURL},
+		"a resource link beyond ASCII":              {kind: "LTIActivity", spec: atTool("    resourceLinkID: brød"), message: "printable ASCII characters only"},
+		"a resource link with a line end":           {kind: "LTIActivity", spec: atTool("    resourceLinkID: \"a\\n\""), message: "printable ASCII characters only"},
+		"an empty resource link":                    {kind: "LTIActivity", spec: atTool("    resourceLinkID: ''"), message: "at least 1 chars"},
+		"64 parameters":                             {kind: "LTIActivity", spec: form(formLink + "    parameters: [" + many(64, "{name: p%d}") + "]\n")},
+		"65 parameters":                             {kind: "LTIActivity", spec: form(formLink + "    parameters: [" + many(65, "{name: p%d}") + "]\n"), message: "at most 64 items"},
+		"65 parameters for a tool":                  {kind: "LTIActivity", spec: atTool("    parameters: [" + many(65, "{name: p%d}") + "]\n"), message: "at most 64 items"},
+		"a parameter twice":                         {kind: "LTIActivity", spec: form(formLink + "    parameters: [{name: a}, {name: a}]\n"), message: "Duplicate value"},
+		"a parameter with and without custom_":      {kind: "LTIActivity", spec: form(formLink + "    parameters: [{name: custom_a}, {name: b}, {name: a}]\n"), message: "both with and without custom_"},
+		"a parameter with custom_ twice":            {kind: "LTIActivity", spec: form(formLink + "    parameters: [{name: custom_custom_a}, {name: custom_a}]\n")},
+		"a parameter with and without, for a tool":  {kind: "LTIActivity", spec: atTool("    parameters: [{name: custom_a}, {name: a}]\n")},
+		"a parameter without a name":                {kind: "LTIActivity", spec: parameter(""), message: "at least 1 chars"},
+		"a parameter with a blank":                  {kind: "LTIActivity", spec: parameter("a b"), message: blanks},
+		"a parameter with a wide blank":             {kind: "LTIActivity", spec: parameter("a\u00a0b"), message: blanks},
+		"a parameter with a tab":                    {kind: "LTIActivity", spec: parameter("a\t"), message: blanks},
+		"a parameter with a control character":      {kind: "LTIActivity", spec: parameter("a\x7f"), message: blanks},
+		"a parameter with a blank, for a tool":      {kind: "LTIActivity", spec: atTool("    parameters: [{name: a b}]\n"), message: blanks},
+		"a parameter with a long name":              {kind: "LTIActivity", spec: parameter(strings.Repeat("a", 128))},
+		"a parameter with a name too long":          {kind: "LTIActivity", spec: parameter(strings.Repeat("a", 129)), message: "Too long"},
+		"a parameter with a value too long":         {kind: "LTIActivity", spec: form(formLink + "    parameters: [{name: a, value: " + strings.Repeat("x", 2049) + "}]\n"), message: "Too long"},
+		"a parameter that signs":                    {kind: "LTIActivity", spec: parameter("oauth_signature"), message: reserved},
+		"a parameter that signs, in capitals":       {kind: "LTIActivity", spec: parameter("OAuth_nonce"), message: reserved},
+		"a parameter that signs, with custom_":      {kind: "LTIActivity", spec: parameter("custom_oauth_nonce"), message: reserved},
+		"a parameter that is a version":             {kind: "LTIActivity", spec: parameter("lti_version"), message: reserved},
+		"a parameter that is a version in custom_":  {kind: "LTIActivity", spec: parameter("Custom_LTI_version"), message: reserved},
+		"a parameter that is a user":                {kind: "LTIActivity", spec: parameter("User_ID"), message: reserved},
+		"a parameter that is a user in custom_":     {kind: "LTIActivity", spec: parameter("custom_custom_user_id"), message: reserved},
+		"a parameter that is a role":                {kind: "LTIActivity", spec: parameter("ROLES"), message: reserved},
+		"a parameter that begins like a role":       {kind: "LTIActivity", spec: parameter("roles_of_all")},
+		"a parameter that ends like a user":         {kind: "LTIActivity", spec: parameter("my_user_id")},
+		"a parameter that begins with lti":          {kind: "LTIActivity", spec: parameter("ltix")},
+		"activity with a name that is too long":     {kind: "LTIActivity", name: strings.Repeat("a", 201), spec: activity(""), message: "at most 200 characters"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := api.Create(t.Context(), object(t, c.kind, c.name, c.spec))
@@ -206,6 +316,15 @@ func TestRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// many joins n copies of a text with their number in it.
+func many(n int, format string) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(format, i)
+	}
+	return strings.Join(all, ", ")
 }
 
 func TestTheURLOfAnAcademyCannotChange(t *testing.T) {

@@ -95,7 +95,7 @@ func (c *compiler) enrolment(in *v1alpha1.ActivityShare) verdict {
 }
 
 func share(in *v1alpha1.ActivityShare) *routing.Share {
-	out := &routing.Share{TargetURL: string(in.TargetURL), Presentation: string(in.EffectivePresentation())}
+	out := &routing.Share{TargetURL: string(in.TargetURL), Presentation: string(in.Presentation.Effective())}
 	// What is left out stays so: tables of before these fields were there stay as they were.
 	if in.Enrolment != nil {
 		out.EnrolmentGroup = in.Enrolment.Group
