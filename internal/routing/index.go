@@ -20,8 +20,13 @@ type Index struct {
 	tools       map[string]*Tool
 	activities  map[string]*Activity
 	credentials map[string]*Credential
+	external    map[string]*ExternalCredential // by activity
+	redirects   map[redirect]bool
 	signingKeys map[string]*SigningKey // by kind/name
 }
+
+// redirect is an address that an ID token for a tool may be posted to.
+type redirect struct{ tool, uri string }
 
 // NewIndex prepares a table for serving.
 func NewIndex(hash string, t *Table) *Index {
@@ -34,6 +39,8 @@ func NewIndex(hash string, t *Table) *Index {
 		tools:       make(map[string]*Tool, len(t.Tools)),
 		activities:  make(map[string]*Activity, len(t.Activities)),
 		credentials: make(map[string]*Credential, len(t.Credentials)),
+		external:    make(map[string]*ExternalCredential, len(t.ExternalCredentials)),
+		redirects:   map[redirect]bool{},
 		signingKeys: make(map[string]*SigningKey, len(t.SigningKeys)),
 	}
 	for _, address := range slices.Concat(t.Academy.Aliases, []string{t.Academy.URL}) {
@@ -53,11 +60,41 @@ func NewIndex(hash string, t *Table) *Index {
 	for i := range t.Credentials {
 		x.credentials[t.Credentials[i].ConsumerKey] = &t.Credentials[i]
 	}
+	for i := range t.ExternalCredentials {
+		x.external[t.ExternalCredentials[i].Activity] = &t.ExternalCredentials[i]
+	}
+	x.prepareRedirects(t)
 	for i := range t.SigningKeys {
 		k := &t.SigningKeys[i]
 		x.signingKeys[k.Kind+"/"+k.Name] = k
 	}
 	return x
+}
+
+// prepareRedirects notes where ID tokens may go: for each tool its redirect URIs, or, when it has none, its launch URL and
+// the resource URLs of its activities.
+func (x *Index) prepareRedirects(t *Table) {
+	for i := range t.Tools {
+		tool := &t.Tools[i]
+		if tool.LTI13 == nil {
+			continue
+		}
+		for _, uri := range tool.LTI13.RedirectURIs {
+			x.redirects[redirect{tool.Name, uri}] = true
+		}
+		if len(tool.LTI13.RedirectURIs) == 0 && tool.LTI13.LaunchURL != "" {
+			x.redirects[redirect{tool.Name, tool.LTI13.LaunchURL}] = true
+		}
+	}
+	for i := range t.Activities {
+		e := t.Activities[i].External
+		if e == nil || e.LTI13 == nil {
+			continue
+		}
+		if tool := x.tools[e.LTI13.Tool]; tool != nil && tool.LTI13 != nil && len(tool.LTI13.RedirectURIs) == 0 {
+			x.redirects[redirect{tool.Name, e.LTI13.ResourceURL}] = true
+		}
+	}
 }
 
 // Base returns the public address, without trailing slash, that a request on this host is for: one of the configured
@@ -86,6 +123,14 @@ func (x *Index) Activity(name string) *Activity { return x.activities[name] }
 // Credential returns the LTI 1.2 credential with that consumer key, or nil.
 func (x *Index) Credential(consumerKey string) *Credential { return x.credentials[consumerKey] }
 
+// ExternalCredential returns the LTI 1.2 credential that another system gave us for the activity of that name, or nil.
+func (x *Index) ExternalCredential(activity string) *ExternalCredential { return x.external[activity] }
+
+// AcceptsRedirect tells whether an ID token for the tool may be posted to the address, compared character by character.
+func (x *Index) AcceptsRedirect(tool *Tool, uri string) bool {
+	return x.redirects[redirect{tool.Name, uri}]
+}
+
 // SigningKey returns the key that signs for the registration of that kind and name, or nil.
 func (x *Index) SigningKey(kind, name string) *SigningKey { return x.signingKeys[kind+"/"+name] }
 
@@ -93,6 +138,13 @@ func (x *Index) SigningKey(kind, name string) *SigningKey { return x.signingKeys
 func (x *Index) Platforms(visit func(*Platform)) {
 	for _, p := range x.platforms {
 		visit(p)
+	}
+}
+
+// Tools calls visit for every tool, in no particular order.
+func (x *Index) Tools(visit func(*Tool)) {
+	for _, t := range x.tools {
+		visit(t)
 	}
 }
 

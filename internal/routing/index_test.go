@@ -46,24 +46,83 @@ func TestIndexFindsEverythingByItsName(t *testing.T) {
 		if name := table.Activities[i].Name; x.Activity(name) != &table.Activities[i] {
 			t.Errorf("activity %s is not found", name)
 		}
+	}
+	for i := range table.Credentials {
 		if key := table.Credentials[i].ConsumerKey; x.Credential(key) != &table.Credentials[i] {
 			t.Errorf("credential %s is not found", key)
 		}
 	}
+	if x.ExternalCredential("first-aid") != &table.ExternalCredentials[0] {
+		t.Error("the credential of another system is not found")
+	}
 	if x.Platform("moodle") != &table.Platforms[0] || x.Tool("simulation-lab") != &table.Tools[0] {
 		t.Error("platform or tool is not found")
 	}
-	if x.Platform("x") != nil || x.Tool("x") != nil || x.Activity("x") != nil || x.Credential("x") != nil {
+	if x.Platform("x") != nil || x.Tool("x") != nil || x.Activity("x") != nil || x.Credential("x") != nil || x.ExternalCredential("x") != nil {
 		t.Error("something was found that is not there")
 	}
 	// The kinds do not mix.
-	if x.Platform("simulation-lab") != nil || x.Tool("moodle") != nil || x.Credential("course-00") != nil {
+	if x.Platform("simulation-lab") != nil || x.Tool("moodle") != nil || x.Credential("course-00") != nil || x.Credential("theirs") != nil ||
+		x.ExternalCredential("theirs") != nil || x.ExternalCredential("course-00") != nil {
 		t.Error("something was found under the name of another kind")
 	}
 	visited := map[string]int{}
 	x.Platforms(func(p *Platform) { visited[p.Name]++ })
 	if len(visited) != len(table.Platforms) || visited["moodle"] != 1 || visited["future-partner"] != 1 {
 		t.Errorf("visited %v", visited)
+	}
+	clear(visited)
+	x.Tools(func(tool *Tool) { visited[tool.Name]++ })
+	if len(visited) != len(table.Tools) || visited["simulation-lab"] != 1 || visited["former-tool"] != 1 {
+		t.Errorf("visited tools %v", visited)
+	}
+}
+
+func TestWhereIDTokensMayGo(t *testing.T) {
+	at := func(tool, name, resourceURL string) Activity {
+		return Activity{Name: name, External: &External{LTI13: &ExternalLTI13{Tool: tool, ResourceURL: resourceURL}}}
+	}
+	x := NewIndex("", &Table{
+		Tools: []Tool{
+			{Name: "listed", LTI13: &ToolLTI13{RedirectURIs: []string{"https://a.example/one", "https://a.example/two?x=1"}, LaunchURL: "https://a.example/launch"}},
+			{Name: "derived", LTI13: &ToolLTI13{LaunchURL: "https://b.example/launch"}},
+			{Name: "bare", LTI13: &ToolLTI13{}},
+			{Name: "unregistered"},
+		},
+		Activities: []Activity{
+			at("listed", "a", "https://a.example/a"), at("derived", "b", "https://b.example/b"), at("derived", "c", "https://b.example/c?y=2"),
+			at("unregistered", "d", "https://d.example/d"), at("nowhere", "e", "https://e.example/e"),
+			{Name: "f", External: &External{LTI12: &ExternalLTI12{LaunchURL: "https://b.example/form"}}}, {Name: "g", Share: &Share{TargetURL: "https://b.example/shared"}},
+		},
+	})
+	for _, c := range []struct {
+		tool, uri string
+		want      bool
+	}{
+		{"listed", "https://a.example/one", true},
+		{"listed", "https://a.example/two?x=1", true},
+		{"listed", "https://a.example/two", false},
+		{"listed", "https://a.example/launch", false}, // the list is all there is
+		{"listed", "https://a.example/a", false},
+		{"derived", "https://b.example/launch", true},
+		{"derived", "https://b.example/b", true},
+		{"derived", "https://b.example/c?y=2", true},
+		{"derived", "https://b.example/c", false},
+		{"derived", "https://b.example/c?y=2&z=3", false},
+		{"derived", "https://b.example/b/", false},
+		{"derived", "https://B.example/b", false},
+		{"derived", "https://b.example:443/b", false},
+		{"derived", "https://b.example/%62", false},
+		{"derived", "", false},
+		{"derived", "https://a.example/one", false}, // another tool's
+		{"derived", "https://b.example/form", false},
+		{"derived", "https://b.example/shared", false},
+		{"bare", "", false}, // no launch URL is not an empty one
+		{"unregistered", "https://d.example/d", false},
+	} {
+		if got := x.AcceptsRedirect(x.Tool(c.tool), c.uri); got != c.want {
+			t.Errorf("%s, %q: %t", c.tool, c.uri, got)
+		}
 	}
 }
 
@@ -103,6 +162,13 @@ func TestAddressesHandedOut(t *testing.T) {
 		"tokens for a tool":              {ToolTokenURL(academy, "lab"), "/tools/lab/token"},
 		"keys for a tool":                {ToolJWKSURL(academy, "lab"), "/tools/lab/jwks.json"},
 		"resource URL of an activity":    {ActivityResourceURL(academy, "height"), "/activities/height"},
+		"start URL of an activity":       {ActivityStartURL(academy, "height"), "/activities/height/start"},
+		"outcomes of an activity":        {ActivityOutcomesURL(academy, "height"), "/activities/height/outcomes"},
+		"discovery for a tool":           {ToolDiscoveryURL(academy, "lab"), "/tools/lab/.well-known/openid-configuration"},
+		"line items of an activity":      {ToolLineItemsURL(academy, "lab", "height"), "/tools/lab/contexts/height/lineitems"},
+		"one line item":                  {ToolLineItemURL(academy, "lab", "height", "activity"), "/tools/lab/contexts/height/lineitems/activity"},
+		"members of an activity":         {ToolMembershipsURL(academy, "lab", "height"), "/tools/lab/contexts/height/memberships"},
+		"callback for learners":          {LearnerCallbackURL(academy), "/learners/callback"},
 		"launch URL of an activity":      {ActivityLaunchURL(academy, "height"), "/activities/height/launch"},
 	}
 	for name, test := range tests {

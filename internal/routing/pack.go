@@ -47,11 +47,12 @@ type routingContent struct {
 }
 
 type keyContent struct {
-	KeyShard    int           `json:"keyShard"`
-	AcademyKeys *AcademyKeys  `json:"academyKeys,omitempty"`
-	Credentials []*Credential `json:"credentials,omitempty"`
-	SigningKeys []*SigningKey `json:"signingKeys,omitempty"`
-	Revoked     []*RevokedKey `json:"revoked,omitempty"`
+	KeyShard            int                   `json:"keyShard"`
+	AcademyKeys         *AcademyKeys          `json:"academyKeys,omitempty"`
+	Credentials         []*Credential         `json:"credentials,omitempty"`
+	ExternalCredentials []*ExternalCredential `json:"externalCredentials,omitempty"`
+	SigningKeys         []*SigningKey         `json:"signingKeys,omitempty"`
+	Revoked             []*RevokedKey         `json:"revoked,omitempty"`
 }
 
 // ShardOf places a name on one of n shards: by FNV-1a (32 bits) of "kind/name".
@@ -85,7 +86,7 @@ func place(keys bool, kind, name string) Place {
 	return Place{Number: ShardOf(kind, name, RoutingShards)}
 }
 
-// PlaceOfActivity is where an activity stands, or with keys, where the LTI 1.2 credentials that open it do.
+// PlaceOfActivity is where an activity stands, or with keys, where the LTI 1.2 credentials that it is opened with do.
 func PlaceOfActivity(name string, keys bool) Place { return place(keys, kindActivity, name) }
 
 // PlaceOfRegistration is where a platform or tool (KindPlatform or KindTool) stands, or with keys, where its signing key
@@ -197,7 +198,7 @@ func Only(t *Table, at Place) *Table {
 	return &Table{
 		Academy: t.Academy, AcademyKeys: t.AcademyKeys,
 		Platforms: values(r.Platforms), Tools: values(r.Tools), Activities: values(r.Activities),
-		Credentials: values(k.Credentials), SigningKeys: values(k.SigningKeys), Revoked: values(k.Revoked),
+		Credentials: values(k.Credentials), ExternalCredentials: values(k.ExternalCredentials), SigningKeys: values(k.SigningKeys), Revoked: values(k.Revoked),
 	}
 }
 
@@ -306,6 +307,13 @@ func lay(t *Table, only *Place) *layout {
 			s.Credentials = append(s.Credentials, c)
 		}
 	}
+	for i := range t.ExternalCredentials {
+		c := &t.ExternalCredentials[i]
+		if at := PlaceOfActivity(c.Activity, true); wanted(at) {
+			s := &l.keys[at.Number]
+			s.ExternalCredentials = append(s.ExternalCredentials, c)
+		}
+	}
 	for i := range t.SigningKeys {
 		k := &t.SigningKeys[i]
 		if at := PlaceOfRegistration(k.Kind, k.Name, true); wanted(at) {
@@ -341,6 +349,7 @@ func (l *layout) sort() {
 		slices.SortStableFunc(s.Credentials, func(a, b *Credential) int {
 			return cmp.Or(cmp.Compare(a.Activity, b.Activity), cmp.Compare(a.ConsumerKey, b.ConsumerKey))
 		})
+		slices.SortStableFunc(s.ExternalCredentials, func(a, b *ExternalCredential) int { return cmp.Compare(a.Activity, b.Activity) })
 		slices.SortStableFunc(s.SigningKeys, func(a, b *SigningKey) int {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 		})

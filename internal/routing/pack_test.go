@@ -112,3 +112,26 @@ func TestTheShardsThatAreTooLargeAreNamed(t *testing.T) {
 		t.Error("it is said not to fit")
 	}
 }
+
+// What stands in one shard of keys is what its activities are opened with, in either direction.
+func TestTheParts(t *testing.T) {
+	table := sampleTable()
+	credentials, external := 0, 0
+	for i := range KeyShards {
+		at := Place{Keys: true, Number: i}
+		part := Only(table, at)
+		for _, c := range part.Credentials {
+			if credentials++; PlaceOfActivity(c.Activity, true) != at {
+				t.Errorf("the key of %s is on %s", c.Activity, at)
+			}
+		}
+		for _, c := range part.ExternalCredentials {
+			if external++; PlaceOfActivity(c.Activity, true) != at {
+				t.Errorf("the other system's key of %s is on %s", c.Activity, at)
+			}
+		}
+	}
+	if credentials != len(table.Credentials) || external != len(table.ExternalCredentials) || external == 0 {
+		t.Errorf("the parts have %d and %d credentials", credentials, external)
+	}
+}

@@ -103,11 +103,12 @@ type routingPayload struct {
 }
 
 type keyPayload struct {
-	KeyShard    int          `json:"keyShard"`
-	AcademyKeys *AcademyKeys `json:"academyKeys,omitempty"`
-	Credentials []Credential `json:"credentials,omitempty"`
-	SigningKeys []SigningKey `json:"signingKeys,omitempty"`
-	Revoked     []RevokedKey `json:"revoked,omitempty"`
+	KeyShard            int                  `json:"keyShard"`
+	AcademyKeys         *AcademyKeys         `json:"academyKeys,omitempty"`
+	Credentials         []Credential         `json:"credentials,omitempty"`
+	ExternalCredentials []ExternalCredential `json:"externalCredentials,omitempty"`
+	SigningKeys         []SigningKey         `json:"signingKeys,omitempty"`
+	Revoked             []RevokedKey         `json:"revoked,omitempty"`
 }
 
 func (m *Manifest) computeHash() string {
@@ -179,6 +180,7 @@ func Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error
 			t.AcademyKeys, haveKeys = *p.AcademyKeys, true
 		}
 		t.Credentials = append(t.Credentials, p.Credentials...)
+		t.ExternalCredentials = append(t.ExternalCredentials, p.ExternalCredentials...)
 		t.SigningKeys = append(t.SigningKeys, p.SigningKeys...)
 		t.Revoked = append(t.Revoked, p.Revoked...)
 	}

@@ -80,6 +80,7 @@ func TestAnyTableSurvivesAndTheOrderOfItsListsDoesNotMatter(t *testing.T) {
 		shuffled.Tools = shuffle(want.Tools, seed)
 		shuffled.Activities = shuffle(want.Activities, seed)
 		shuffled.Credentials = shuffle(want.Credentials, seed)
+		shuffled.ExternalCredentials = shuffle(want.ExternalCredentials, seed)
 		again, err := Split(&shuffled)
 		if err != nil {
 			t.Fatal(err)
@@ -355,6 +356,7 @@ func TestSecretsAreInKeyShardsOnly(t *testing.T) {
 	table := sampleTable()
 	fill(reflect.ValueOf(&table.AcademyKeys).Elem(), canary)
 	fill(reflect.ValueOf(&table.Credentials).Elem(), canary)
+	fill(reflect.ValueOf(&table.ExternalCredentials).Elem(), canary)
 	fill(reflect.ValueOf(&table.SigningKeys).Elem(), canary)
 	set := split(t, table)
 	leaks := func(b []byte) bool {
@@ -390,6 +392,7 @@ func TestErrorsNeverQuoteAShard(t *testing.T) {
 		"a string":                          `"` + canary + `"`,
 		"a key of the wrong type":           `{"credentials":[{"consumerKey":{"` + canary + `":1}}]}`,
 		"a secret of the wrong type":        `{"credentials":[{"secrets":"` + canary + `"}]}`,
+		"another system's secret":           `{"externalCredentials":[{"secrets":"` + canary + `"}]}`,
 		"a secret that is no base64":        `{"academyKeys":{"stateKeys":["` + canary + `!"]}}`,
 		"a secret cut off":                  `{"academyKeys":{"control":{"privateKeyPEM":"` + canary,
 		"a secret that is a number":         `{"academyKeys":{"control":{"privateKeyPEM":71509423}}}`,
@@ -512,13 +515,46 @@ func sampleTable() *Table {
 				PublicKeys: []JWK{{KeyType: "RSA", Use: "sig", Algorithm: "RS256", KeyID: "k2", Modulus: "AQAB", Exponent: "AQAB"}},
 			},
 			{Name: "former-tool", Title: "Switched off", Generation: 4},
+			{
+				Name: "fire-school", Title: "Fire School", Active: true, Generation: 2, Privacy: Privacy{WithholdName: true, WithholdEmail: true},
+				LTI13: &ToolLTI13{
+					LoginInitiationURL: "https://fire.example/login", JWKSURL: "https://fire.example/jwks", LaunchURL: "https://fire.example/launch",
+					RedirectURIs: []string{"https://fire.example/a", "https://fire.example/b"},
+				},
+				AssignmentAndGrade: ServiceGrades, NamesAndRoles: ServiceDisabled,
+			},
 		},
 		AcademyKeys: AcademyKeys{
-			StateKeys: [][]byte{bytes.Repeat([]byte{7}, 32)},
-			Control:   Control{CertificatePEM: "certificate", PrivateKeyPEM: "private key", TokenSHA256: bytes.Repeat([]byte{8}, 32)},
-			Clients:   []Client{{ClientID: "academy-app", SecretSHA256: bytes.Repeat([]byte{9}, 32)}},
+			StateKeys:      [][]byte{bytes.Repeat([]byte{7}, 32)},
+			Control:        Control{CertificatePEM: "certificate", PrivateKeyPEM: "private key", TokenSHA256: bytes.Repeat([]byte{8}, 32)},
+			Clients:        []Client{{ClientID: "academy-app", SecretSHA256: bytes.Repeat([]byte{9}, 32)}},
+			WebhookSecrets: []string{"whsec_first", "whsec_second"},
 		},
+		Activities: []Activity{
+			{
+				Name: "fire-exam", Title: "Fire", Type: ActivityTypeExam, MinimumScore: 70, Generation: 1,
+				External: &External{
+					Presentation: PresentationEmbedded, ReturnURL: "https://academy.acme.example/done",
+					LTI13: &ExternalLTI13{
+						Tool: "fire-school", ResourceURL: "https://fire.example/exam", ResourceLinkID: "fire-exam",
+						Parameters: []Parameter{{Name: "who", Value: "$User.id"}, {Name: "empty"}},
+					},
+				},
+			},
+			{
+				Name: "first-aid", Title: "First aid", Type: "ELearning", Generation: 1,
+				External: &External{
+					Presentation: PresentationNewWindow,
+					LTI12: &ExternalLTI12{
+						LaunchURL: "https://aid.example/launch", ResourceLinkID: "Første hjælp", Parameters: []Parameter{{Name: "b", Value: "1"}, {Name: "a", Value: "2"}},
+						Privacy: Privacy{WithholdEmail: true},
+					},
+				},
+			},
+		},
+		ExternalCredentials: []ExternalCredential{{Activity: "first-aid", ConsumerKey: "theirs", Secrets: []string{"their secret", "their former secret"}}},
 	}
+	table.Academy.ResultsWebhook = "https://academy.acme.example/results"
 	for i := range 20 {
 		name := fmt.Sprintf("course-%02d", i)
 		table.Activities = append(table.Activities, Activity{
@@ -568,6 +604,9 @@ func drawTable(t *rapid.T) *Table {
 		for _, key := range rapid.SliceOfNDistinct(text, 0, 2, rapid.ID).Draw(t, "consumer keys") {
 			table.Credentials = append(table.Credentials, Credential{Activity: n, ConsumerKey: key, Secrets: []string{text.Draw(t, "secret")}})
 		}
+		if rapid.Bool().Draw(t, "external") {
+			table.ExternalCredentials = append(table.ExternalCredentials, ExternalCredential{Activity: n, ConsumerKey: text.Draw(t, "their key"), Secrets: []string{text.Draw(t, "secret")}})
+		}
 	}
 	return table
 }
@@ -613,6 +652,7 @@ func canonical(t *Table) *Table {
 	c.Tools = sortedBy(t.Tools, func(x Tool) string { return x.Name })
 	c.Activities = sortedBy(t.Activities, func(a Activity) string { return a.Name })
 	c.Credentials = sortedBy(t.Credentials, func(x Credential) string { return x.Activity + "\x00" + x.ConsumerKey })
+	c.ExternalCredentials = sortedBy(t.ExternalCredentials, func(x ExternalCredential) string { return x.Activity })
 	return &c
 }
 
@@ -628,6 +668,7 @@ func cloneTable(t *Table) *Table {
 	c.Tools = slices.Clone(t.Tools)
 	c.Activities = slices.Clone(t.Activities)
 	c.Credentials = slices.Clone(t.Credentials)
+	c.ExternalCredentials = slices.Clone(t.ExternalCredentials)
 	return &c
 }
 

@@ -316,7 +316,8 @@ type AcademyKeys struct {
 	SCIMToken string `json:"scimToken,omitempty"`
 	// LearnersSecret is our client secret at the identity provider of the academy's learners.
 	LearnersSecret string `json:"learnersSecret,omitempty"`
-	// WebhookSecrets sign results (Standard Webhooks: whsec_ and base64): one, or two while it is replaced.
+	// WebhookSecrets sign results (Standard Webhooks: whsec_ and base64): one, or two while it is replaced. Without any,
+	// results wait.
 	WebhookSecrets []string `json:"webhookSecrets,omitempty"`
 }
 
