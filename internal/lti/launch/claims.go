@@ -3,9 +3,6 @@ package launch
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
-	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -13,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/jws"
 )
 
 // maxIdentifier is the length of the identifiers that Core limits to 255 ASCII
@@ -37,80 +35,6 @@ func printableASCII(s string, longest int) bool {
 		}
 	}
 	return true
-}
-
-// parseObject reads a JSON object strictly: valid UTF-8, nothing after it, and
-// no member name twice at any depth. RFC 7519 section 4 and RFC 7515 section 4
-// allow to take the last of two equal names or to refuse; taking one is a way
-// to show two programs two different tokens. Names are matched exactly, which
-// decoding into a struct does not do.
-func parseObject(text []byte) (map[string]any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var obj map[string]any
-	if err := dec.Decode(&obj); err != nil {
-		return nil, errors.New("not a JSON object")
-	}
-	if obj == nil {
-		return nil, errors.New("null instead of a JSON object")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("text after the JSON object")
-	}
-	if repeatsName(text) {
-		return nil, errors.New("member name occurs twice")
-	}
-	return obj, nil
-}
-
-// repeatsName reports whether an object in a valid JSON text has a member name
-// twice.
-func repeatsName(text []byte) bool {
-	type level struct {
-		names map[string]bool // nil in an array
-		name  bool            // the next string is a name
-	}
-	var stack []level
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '{':
-			stack = append(stack, level{names: map[string]bool{}, name: true})
-		case '[':
-			stack = append(stack, level{})
-		case '}', ']':
-			stack = stack[:len(stack)-1]
-		case ',':
-			top := &stack[len(stack)-1]
-			top.name = top.names != nil
-		case '"':
-			start := i
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-			if len(stack) == 0 || !stack[len(stack)-1].name {
-				continue
-			}
-			top := &stack[len(stack)-1]
-			top.name = false
-			name := string(text[start+1 : i])
-			if strings.ContainsRune(name, '\\') {
-				// Two spellings of one name are one name.
-				if json.Unmarshal(text[start:i+1], &name) != nil {
-					return true
-				}
-			}
-			if top.names[name] {
-				return true
-			}
-			top.names[name] = true
-		}
-	}
-	return false
 }
 
 // object reads the members of one JSON object. The first mistake is kept in
@@ -290,22 +214,13 @@ func (o object) time(name string) (t time.Time, text string, ok bool) {
 	if !ok {
 		return time.Time{}, "", false
 	}
-	n, ok := v.(json.Number)
-	if !ok {
-		o.refuse(lti.ClaimInvalid, name, "must be a number")
+	t, text, err := jws.NumericDate(v)
+	if err != nil {
+		o.refuse(lti.ClaimInvalid, name, err.Error())
 		return time.Time{}, "", false
 	}
-	f, err := n.Float64()
-	if err != nil || f < 0 || f > maxTimestamp {
-		o.refuse(lti.ClaimInvalid, name, "is not a time")
-		return time.Time{}, "", false
-	}
-	whole, frac := math.Modf(f)
-	return time.Unix(int64(whole), int64(frac*1e9)).UTC(), n.String(), true
+	return t, text, true
 }
-
-// maxTimestamp is the last second of the year 9999.
-const maxTimestamp = 253402300799
 
 // custom returns an object of strings. Values are to be strings (Core section
 // 5.4.6), but platforms send numbers, booleans, null and even objects; they

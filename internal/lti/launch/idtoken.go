@@ -3,15 +3,12 @@ package launch
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/base64"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/lti-operator/lti-operator/internal/lti"
-	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/lti/jws"
 )
 
 // Names of claims.
@@ -166,23 +163,23 @@ func knownError(code string) string {
 // VerifyIDToken performs steps 2 to 11 of [Verifier.Verify13] for a login whose
 // state was opened and compared by the caller.
 func (v *Verifier) VerifyIDToken(ctx context.Context, reg *Registration, keys Keys, token string, state State) (*Message, error) {
-	t, err := parseToken(token)
+	t, err := jws.Parse(token, maxToken)
 	if err != nil {
 		return nil, err
 	}
-	alg, kid, err := t.checkHeader(reg)
+	alg, kid, err := t.Header(reg.Algorithms)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkSignature(ctx, keys, alg, kid); err != nil {
-		return nil, t.blame(reg, err)
+	if err := t.Verify(ctx, keys, alg, kid); err != nil {
+		return nil, blame(t, reg, err)
 	}
-	if t.claimsErr != nil {
-		return nil, t.claimsErr
+	if t.ClaimsErr != nil {
+		return nil, t.ClaimsErr
 	}
 
 	// From here on the claims come from the platform.
-	c := newObject(t.claims)
+	c := newObject(t.Claims)
 	if err := checkAddress(reg, c); err != nil {
 		return nil, err
 	}
@@ -222,121 +219,17 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, reg *Registration, keys Ke
 	return m, nil
 }
 
-// token is a decoded JSON Web Signature in compact serialisation.
-type token struct {
-	header, claims map[string]any
-	// claimsErr says why there are no claims. It counts once the signature is
-	// verified: before, the text may be anybody's.
-	claimsErr error
-	// signed is the text under the signature.
-	signed    string
-	signature []byte
-}
-
-func parseToken(text string) (*token, error) {
-	malformed := func(what string) error { return lti.Refuse(lti.TokenMalformed, "%s", what) }
-	if len(text) > maxToken {
-		return nil, malformed("token is too long")
-	}
-	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
-		return nil, malformed("token does not have three parts")
-	}
-	var raw [3][]byte
-	for i, p := range parts {
-		// The decoder skips line breaks, and without Strict the last character
-		// has several spellings.
-		b, err := base64.RawURLEncoding.Strict().DecodeString(p)
-		if err != nil || strings.ContainsAny(p, "\r\n") {
-			return nil, malformed("token is not base64url")
-		}
-		raw[i] = b
-	}
-	t := &token{signed: text[:len(parts[0])+1+len(parts[1])], signature: raw[2]}
-	var err error
-	if t.header, err = parseObject(raw[0]); err != nil {
-		return nil, malformed("header of the token: " + err.Error())
-	}
-	if t.claims, err = parseObject(raw[1]); err != nil {
-		t.claimsErr = malformed("claims of the token: " + err.Error())
-	}
-	return t, nil
-}
-
 // blame names the likelier mistake behind a key that is not the registration's:
 // a token that another platform, or the same one for another client, has sent
 // here. Nothing is accepted because of it.
-func (t *token) blame(reg *Registration, err error) error {
-	if lti.CodeOf(err) != lti.KeyUnknown || t.claimsErr != nil {
+func blame(t *jws.Token, reg *Registration, err error) error {
+	if lti.CodeOf(err) != lti.KeyUnknown || t.ClaimsErr != nil {
 		return err
 	}
-	if address := checkAddress(reg, newObject(t.claims)); address != nil {
+	if address := checkAddress(reg, newObject(t.Claims)); address != nil {
 		return address
 	}
 	return err
-}
-
-// checkHeader returns algorithm and key ID. Everything else in a header, above
-// all jku, jwk and x5u, is ignored (RFC 7515 section 4.1), except crit, which
-// forbids that.
-func (t *token) checkHeader(reg *Registration) (alg, kid string, err error) {
-	alg, _ = t.header["alg"].(string)
-	if !reg.allows(alg) {
-		return "", "", lti.Refuse(lti.AlgorithmNotAllowed, "alg of the token is not among those the registration allows")
-	}
-	if _, ok := t.header["crit"]; ok {
-		return "", "", lti.Refuse(lti.TokenMalformed, "header of the token has critical extensions")
-	}
-	// Cert section 6.1.1 "No KID passed in JWT header"; a token without is not
-	// tried with every key.
-	kid, _ = t.header["kid"].(string)
-	if kid == "" {
-		return "", "", lti.Refuse(lti.KeyIDMissing, "header of the token has no kid")
-	}
-	return alg, kid, nil
-}
-
-func (t *token) checkSignature(ctx context.Context, keys Keys, alg, kid string) error {
-	found, err := keys.Lookup(ctx, kid)
-	if err != nil {
-		return err
-	}
-	refusal := t.try(found, alg)
-	if refusal == nil {
-		return nil
-	}
-	renewed, err := keys.Renewed(ctx, kid, found)
-	if err != nil {
-		return err
-	}
-	if len(renewed) > 0 {
-		refusal = t.try(renewed, alg)
-	}
-	if refusal != nil {
-		return refusal
-	}
-	return nil
-}
-
-// try verifies the signature with those keys that fit the algorithm.
-func (t *token) try(keys []jwks.Key, alg string) *lti.Refusal {
-	refusal := lti.Refuse(lti.AlgorithmNotAllowed, "the key that the token names is not for its alg")
-	for _, k := range keys {
-		switch {
-		case !k.Fits(alg):
-		case k.Weak:
-			if refusal.Code != lti.SignatureInvalid {
-				refusal = lti.Refuse(lti.KeyTooWeak, "the key that the token names has fewer than %d bits", jwks.MinRSABits)
-			}
-		default:
-			method := jwt.GetSigningMethod(alg)
-			if method != nil && method.Verify(t.signed, t.signature, k.Public) == nil {
-				return nil
-			}
-			refusal = lti.Refuse(lti.SignatureInvalid, "signature of the token does not match the key it names")
-		}
-	}
-	return refusal
 }
 
 // checkAddress compares iss and aud with the registration.
@@ -363,10 +256,10 @@ func audience(c object) []string {
 		c.refuse(lti.ClaimMissing, "aud", "is missing")
 		return nil
 	}
-	if s, ok := v.(string); ok {
-		return []string{s}
+	aud, err := jws.Audience(v)
+	if err != nil {
+		c.refuse(lti.ClaimInvalid, "aud", err.Error())
 	}
-	aud := c.strings("aud")
 	if len(aud) == 0 {
 		c.refuse(lti.ClaimMissing, "aud", "is empty")
 	}

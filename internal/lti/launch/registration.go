@@ -1,14 +1,12 @@
 package launch
 
 import (
-	"context"
 	"errors"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
-	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/lti/jws"
 	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
 )
 
@@ -54,30 +52,8 @@ func (d Deployments) check(id string) *lti.Refusal {
 	return nil
 }
 
-func (r *Registration) allows(alg string) bool {
-	// Whatever the configuration says: no unsigned tokens, and no symmetric
-	// algorithms, whose key would be a public one (Cert section 4.2).
-	switch alg {
-	case "RS256", "RS384", "RS512", "ES256", "ES384", "ES512":
-	default:
-		return false
-	}
-	if len(r.Algorithms) == 0 {
-		return alg == "RS256"
-	}
-	return slices.Contains(r.Algorithms, alg)
-}
-
-// Keys are the public keys of a platform; [jwks.Remote] and [jwks.Inline] are.
-// They come from the registration: what a token says about where its key is
-// (jku, jwk, x5u) is not looked at.
-type Keys interface {
-	// Lookup returns the keys with this kid, at least one, or refuses.
-	Lookup(ctx context.Context, kid string) ([]jwks.Key, error)
-	// Renewed returns the keys with this kid after fetching them again, if they
-	// differ from those tried.
-	Renewed(ctx context.Context, kid string, tried []jwks.Key) ([]jwks.Key, error)
-}
+// Keys are the public keys of a platform.
+type Keys = jws.Keys
 
 // LoginRequest is a third-party initiated login (Security section 5.1.1.1, Core
 // section 4.1). Nothing in it is signed.
