@@ -14,12 +14,13 @@ import (
 // by all replicas; an insert that finds the nonce there already is refused with
 // [Replayed].
 type Nonce struct {
-	// Protocol is "oauth1" or "oidc".
+	// Protocol is "oauth1", "oidc" or "assertion" (the jti of a client
+	// assertion).
 	Protocol string
 	// Party is who made the nonce, or for whom we made it: the consumer key
-	// (oauth1) or the name of the platform (oidc).
+	// (oauth1), the name of the platform (oidc) or the client ID (assertion).
 	Party string
-	// Timestamp is oauth_timestamp, and 0 for oidc. By RFC 5849 section 3.3 a
+	// Timestamp is oauth_timestamp, and 0 for the others. By RFC 5849 section 3.3 a
 	// nonce is unique among requests with the same timestamp and key.
 	Timestamp int64
 	// Value is the nonce as sent.

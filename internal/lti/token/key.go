@@ -1,4 +1,5 @@
-// Package token gets access tokens for the services of other LTI systems: OAuth
+// Package token gets access tokens for the services of other LTI systems, and holds
+// what a token endpoint of our own has to check before it gives one: OAuth
 // 2.0 client credentials, the client authenticating with a signed assertion
 // (Security section 4.1; RFC 6749 section 4.4, RFC 7523 sections 2.2 and 3).
 package token
