@@ -1,6 +1,7 @@
 // Package service holds what calls to the services of another LTI system have
 // in common: how a request goes out, how much of an answer is read, and what an
-// answer means for whoever has to send the same thing again.
+// answer means for whoever has to send the same thing again. What our own
+// services have in common is here too: pages of lists, and media types of bodies.
 //
 // Nothing here keeps state, and nothing repeats a request on its own: when to
 // try again is decided where the thing to be sent is stored.
