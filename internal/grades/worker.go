@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lti-operator/lti-operator/internal/rounds"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
 
@@ -98,8 +99,7 @@ type Worker struct {
 	// Observe is told about every message; nil for nobody.
 	Observe func(row *Leased, result Result)
 
-	once sync.Once
-	wake chan struct{}
+	rounds rounds.Runner
 
 	mu     sync.Mutex
 	queues map[string]int
@@ -107,45 +107,23 @@ type Worker struct {
 }
 
 // Wake makes the worker look at once: there is a new grade.
-func (w *Worker) Wake() {
-	w.prepare()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (w *Worker) prepare() {
-	w.once.Do(func() { w.wake, w.queues = make(chan struct{}, 1), map[string]int{} })
-}
+func (w *Worker) Wake() { w.rounds.Wake() }
 
 // Run sends until the context ends, and returns when nothing is on its way any more.
 func (w *Worker) Run(ctx context.Context) {
-	w.prepare()
 	var sending sync.WaitGroup
 	defer sending.Wait()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-w.wake:
+	w.rounds.Run(ctx, func(ctx context.Context) time.Duration {
+		more, err := w.round(ctx, &sending)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			w.Log.Warn("could not look for grades to send", "error", err.Error())
+			return storePause
+		case more:
+			return 0
 		}
-		pause := lookEvery
-		for {
-			more, err := w.round(ctx, &sending)
-			if err != nil && ctx.Err() == nil {
-				w.Log.Warn("could not look for grades to send", "error", err.Error())
-				pause = storePause
-			}
-			if !more {
-				break
-			}
-		}
-		timer.Reset(pause)
-	}
+		return lookEvery
+	})
 }
 
 // round leases as many rows as may be sent now; more is set when there may be others.
@@ -193,6 +171,9 @@ func (w *Worker) take(queue string) bool {
 	defer w.mu.Unlock()
 	if w.queues[queue] >= inFlightPerQueue {
 		return false
+	}
+	if w.queues == nil {
+		w.queues = map[string]int{}
 	}
 	w.queues[queue]++
 	w.total++

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lti-operator/lti-operator/internal/rounds"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
 
@@ -18,16 +19,13 @@ type Queue interface {
 	SettleEnrolment(ctx context.Context, e store.Enrolment, again time.Time) error
 }
 
-// Limits of an enroller. Enrolling is tried until it succeeds, with pauses that double: what is in the way, such as a group
-// that may not be made, is for somebody to mend.
+// Limits of an enroller. Enrolling is tried until it succeeds: what is in the way, such as a group that may not be made, is
+// for somebody to mend.
 const (
-	enrolEvery    = 2 * time.Second
-	enrolTimeout  = 20 * time.Second
-	enrolLease    = time.Minute
-	enrolAtOnce   = 8
-	firstPause    = 2 * time.Second
-	longestPause  = time.Hour
-	pauseDoubling = 11 // 2 s × 2^11 is more than an hour
+	enrolEvery   = 2 * time.Second
+	enrolTimeout = 20 * time.Second
+	enrolLease   = time.Minute
+	enrolAtOnce  = 8
 )
 
 // Enroller makes launched people members of the groups of their activities. Any number of enrollers may share one queue.
@@ -42,36 +40,20 @@ type Enroller struct {
 	// Observe is told about every attempt; nil for nobody.
 	Observe func(err error)
 
-	once sync.Once
-	wake chan struct{}
+	rounds rounds.Runner
 }
 
 // Wake makes the enroller look at once.
-func (e *Enroller) Wake() {
-	e.prepare()
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (e *Enroller) prepare() { e.once.Do(func() { e.wake = make(chan struct{}, 1) }) }
+func (e *Enroller) Wake() { e.rounds.Wake() }
 
 // Run enrols until the context ends.
 func (e *Enroller) Run(ctx context.Context) {
-	e.prepare()
-	ticker := time.NewTicker(enrolEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-e.wake:
+	e.rounds.Run(ctx, func(ctx context.Context) time.Duration {
+		if e.round(ctx) == enrolAtOnce {
+			return 0
 		}
-		for e.round(ctx) == enrolAtOnce && ctx.Err() == nil {
-		}
-	}
+		return enrolEvery
+	})
 }
 
 // round tries what is due, and returns how much that was.
@@ -102,7 +84,7 @@ func (e *Enroller) enrol(ctx context.Context, client *Client, x store.Enrolment)
 	cancel()
 	var again time.Time
 	if err != nil {
-		again = e.Now().Add(e.pause(x.Attempts, RetryAfter(err)))
+		again = e.Now().Add(rounds.Pause(x.Attempts, RetryAfter(err), e.Jitter()))
 		if ctx.Err() == nil {
 			e.Log.Warn("could not enrol", "group", x.Group, "attempt", x.Attempts+1, "error", err.Error())
 		}
@@ -116,11 +98,4 @@ func (e *Enroller) enrol(ctx context.Context, client *Client, x store.Enrolment)
 	if err := e.Queue.SettleEnrolment(settle, x, again); err != nil && !errors.Is(err, store.ErrLeaseLost) {
 		e.Log.Warn("could not store what became of an enrolment", "error", err.Error())
 	}
-}
-
-// pause is how long to wait after so many attempts in vain.
-func (e *Enroller) pause(attempts int, atLeast time.Duration) time.Duration {
-	pause := min(firstPause<<min(attempts, pauseDoubling), longestPause)
-	pause = pause/2 + time.Duration(float64(pause/2)*e.Jitter())
-	return max(pause, min(atLeast, longestPause))
 }
