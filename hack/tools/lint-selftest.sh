@@ -44,7 +44,7 @@ refuse() {
 }
 
 # The launch handler: no Kubernetes, and nothing of the operator.
-for dir in cmd/launch-handler internal/{configdir,egress,grades,handler,handler/tool,identity,lti,pages,provisioning,results,routing,store,store/sqlite}; do
+for dir in cmd/launch-handler internal/{configdir,egress,grades,handler,handler/tool,identity,lti,pages,provisioning,results,rounds,routing,store,store/sqlite}; do
 	refuse "$dir" k8s.io/api/core/v1
 	refuse "$dir" sigs.k8s.io/yaml
 	refuse "$dir" "$self/api/v1alpha1"
