@@ -134,7 +134,8 @@ func (t *Target) post(ctx context.Context, d service.Doer, now lti.Clock, e *Eve
 	if err != nil {
 		return answer{reason: string(service.RequestInvalid)}
 	}
-	if _, ok := service.ParseURL(t.URL); !ok {
+	// Nothing goes unsigned.
+	if _, ok := service.ParseURL(t.URL); !ok || len(t.Secrets) == 0 {
 		return answer{reason: string(service.RequestInvalid)}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.URL, bytes.NewReader(body))

@@ -107,31 +107,37 @@ func (w *Worker) deliver(ctx context.Context, target *Target, leased *store.Leas
 		w.Log.Error("could not deliver a result", "result", leased.Key.ID(), "error", err.Error())
 		return
 	}
-	sent := s.Version
-	var a answer
+	settle := func(_ *State, due time.Time) time.Time { return due }
 	if s.pending() {
-		event := eventOf(target.Source, &leased.Result, &s)
-		sending, stop := context.WithTimeout(finish, sendTimeout)
-		a = target.post(sending, w.Doer, w.Now, &event)
-		stop()
-		if w.Observe != nil {
-			w.Observe(a.reason)
-		}
-		if a.reason != "" {
-			w.Log.Warn("could not deliver a result", "result", leased.Key.ID(), "attempt", s.Attempts+1, "reason", a.reason)
-		}
+		a := w.attempt(finish, target, leased, &s)
+		settle = func(now *State, due time.Time) time.Time { return now.settle(s.Version, a, due, w.Now(), w.Jitter()) }
 	}
 	err = w.Store.UpdateResult(finish, leased.Key.ID(), leased.Lease, func(r *store.Result) error {
-		s, err := read(r)
+		now, err := read(r)
 		if err != nil {
 			return err
 		}
-		return write(r, &s, s.settle(sent, a, r.DueAt, w.Now(), w.Jitter()))
+		return write(r, &now, settle(&now, r.DueAt))
 	})
 	// Whoever lost the lease to another one has nothing to say: telling twice is telling.
 	if err != nil && !errors.Is(err, store.ErrLeaseLost) {
 		w.Log.Warn("could not store what became of a delivery", "result", leased.Key.ID(), "error", err.Error())
 	}
+}
+
+// attempt tells the academy once.
+func (w *Worker) attempt(ctx context.Context, target *Target, leased *store.LeasedResult, s *State) answer {
+	ctx, stop := context.WithTimeout(ctx, sendTimeout)
+	defer stop()
+	event := eventOf(target.Source, &leased.Result, s)
+	a := target.post(ctx, w.Doer, w.Now, &event)
+	if w.Observe != nil {
+		w.Observe(a.reason)
+	}
+	if a.reason != "" {
+		w.Log.Warn("could not deliver a result", "result", leased.Key.ID(), "attempt", s.Attempts+1, "reason", a.reason)
+	}
+	return a
 }
 
 // settle takes what came of an attempt with a version, and returns when the next one is due. A version that came
