@@ -25,6 +25,8 @@ import (
 	"github.com/lti-operator/lti-operator/internal/egress"
 	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/learners"
+	"github.com/lti-operator/lti-operator/internal/handler/platform"
+	"github.com/lti-operator/lti-operator/internal/handler/services"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/identity"
@@ -33,6 +35,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/token"
 	"github.com/lti-operator/lti-operator/internal/provisioning"
+	"github.com/lti-operator/lti-operator/internal/results"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -60,6 +63,12 @@ type Handler struct {
 	now      func() time.Time
 	web      *web.Responder
 	tool     *tool.Tool
+	platform *platform.Platform
+	services *services.Services
+	results  *results.Worker
+	// sealer is that of the table in use; nil before the first. target is where results are told.
+	sealer   atomic.Pointer[identity.Sealer]
+	target   atomic.Pointer[results.Target]
 	cache    *jwks.Cache
 	fetcher  *guardedFetcher
 	control  atomic.Pointer[controlKeys]
@@ -110,6 +119,14 @@ func New(o Options) (*Handler, error) {
 	h.metrics = web.NewMetrics(o.Registry)
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
+	h.platform = &platform.Platform{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
+	h.results = &results.Worker{
+		Store: o.Store, Doer: h.fetcher, Target: h.target.Load, Log: o.Log, Now: o.Now, Jitter: jitter(o.Random), Observe: h.metrics.Result,
+	}
+	h.services = &services.Services{
+		Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random,
+		Book: &results.Book{Store: o.Store, Now: o.Now, Wake: h.results.Wake, Told: func() bool { return h.target.Load() != nil }},
+	}
 	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch})
 	h.book = &grades.Book{Store: o.Store, Now: o.Now}
 	h.tool.Book = h.book
@@ -155,26 +172,53 @@ func (h *Handler) use(index *routing.Index) {
 	} else {
 		h.control.Store(control)
 	}
-	snapshot, err := h.prepare(index)
-	if err != nil {
+	if err := h.serve(index); err != nil {
 		h.log.Error("the routing table cannot be used", "error", err.Error())
 		h.metrics.ConfigRejected("Unusable")
 		return
 	}
-	h.tool.Use(snapshot)
-	h.retainKeys(index)
 	h.tokens.Retain(func(platform string) bool { return index.Platform(platform) != nil })
 	h.metrics.ConfigLoaded(h.now())
 }
 
-// prepare makes of a new table what the roles serve from.
-func (h *Handler) prepare(index *routing.Index) (*tool.Snapshot, error) {
+// serve makes a new table the one that all roles serve from.
+func (h *Handler) serve(index *routing.Index) error {
 	sealer, err := identity.NewSealer(rand.Reader, index.Keys.StateKeys...)
 	if err != nil {
-		return nil, fmt.Errorf("keys of the sign-in: %w", err)
+		return fmt.Errorf("keys of the sign-in: %w", err)
 	}
 	desk := h.desk(index, sealer)
-	return tool.Prepare(index, h.cache, tool.Peers{Accounts: h.accounts(index), Learners: desk, Sealer: sealer})
+	snapshot, err := tool.Prepare(index, h.cache, tool.Peers{Accounts: h.accounts(index), Learners: desk, Sealer: sealer})
+	if err != nil {
+		return err
+	}
+	h.sealer.Store(sealer)
+	h.target.Store(h.webhook(index))
+	h.tool.Use(snapshot)
+	h.platform.Use(platform.Prepare(index, sealer, desk))
+	h.services.Use(services.Prepare(index, h.cache, sealer))
+	h.retainKeys(index)
+	return nil
+}
+
+// webhook is where the academy is told of results; nil for nowhere.
+func (h *Handler) webhook(index *routing.Index) *results.Target {
+	if index.Academy.ResultsWebhook == "" {
+		return nil
+	}
+	target := &results.Target{URL: index.Academy.ResultsWebhook, Source: index.Academy.URL}
+	for _, text := range index.Keys.WebhookSecrets {
+		secret, err := results.ParseSecret(text)
+		if err != nil {
+			h.log.Error("results cannot be signed", "error", err.Error())
+			return nil
+		}
+		target.Secrets = append(target.Secrets, secret)
+	}
+	if len(target.Secrets) == 0 {
+		return nil
+	}
+	return target
 }
 
 // retainKeys forgets the fetched keys of parties that are gone.
@@ -183,6 +227,11 @@ func (h *Handler) retainKeys(index *routing.Index) {
 	index.Platforms(func(p *routing.Platform) {
 		if p.LTI13 != nil {
 			urls[p.LTI13.JWKSURL] = true
+		}
+	})
+	index.Tools(func(t *routing.Tool) {
+		if t.LTI13 != nil {
+			urls[t.LTI13.JWKSURL] = true
 		}
 	})
 	h.cache.Retain(func(url string) bool { return urls[url] })
@@ -259,8 +308,13 @@ func (h *Handler) Run(ctx context.Context) error {
 		defer close(enrolling)
 		h.enroller.Run(ctx)
 	}()
+	telling := make(chan struct{})
+	go func() {
+		defer close(telling)
+		h.results.Run(ctx)
+	}()
 	// What is on its way is given back to the store before that is closed.
-	defer func() { <-sending; <-enrolling }()
+	defer func() { <-sending; <-enrolling; <-telling }()
 	return h.config.Run(ctx)
 }
 
@@ -285,22 +339,33 @@ func (h *Handler) purge(ctx context.Context) {
 func (h *Handler) Public() http.Handler {
 	mux := http.NewServeMux()
 	h.tool.Register(mux)
-	mux.HandleFunc("GET /tools/{name}/jwks.json", h.tool.PublicKeys(func(s *tool.Snapshot, name string) ([]routing.JWK, bool) {
-		if t := s.Tool(name); t != nil {
-			return t.PublicKeys, true
-		}
-		return nil, false
-	}))
-	mux.HandleFunc("GET "+routing.PathLearnerCallback, h.tool.Connected)
+	h.platform.Register(mux)
+	h.services.Register(mux)
+	mux.HandleFunc("GET "+routing.PathLearnerCallback, h.learnerReturned)
+	mux.HandleFunc("GET "+routing.PathResults, h.tool.ForClients(identity.ScopeResults, h.services.ListForAcademy))
+	mux.HandleFunc("GET "+routing.PathResults+"/{id}", h.tool.ForClients(identity.ScopeResults, h.services.ShowForAcademy))
 	mux.HandleFunc("/", h.nothing(mux))
 	return h.web.Protect(mux)
+}
+
+// learnerReturned is where the identity provider sends learners back to, whatever they signed in for.
+func (h *Handler) learnerReturned(rw http.ResponseWriter, r *http.Request) {
+	purpose := identity.FlowConnect
+	if sealer := h.sealer.Load(); sealer != nil {
+		purpose = sealer.FlowPurposeOf(r.URL.Query().Get("state"))
+	}
+	if purpose == identity.FlowStart {
+		h.platform.Started(rw, r)
+		return
+	}
+	h.tool.Connected(rw, r)
 }
 
 // nothing answers what no other pattern does: an unknown address, or a method that a known one does not take.
 func (h *Handler) nothing(mux *http.ServeMux) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		var allowed []string
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 			other := r.Clone(r.Context())
 			other.Method = method
 			if _, pattern := mux.Handler(other); pattern != "/" {

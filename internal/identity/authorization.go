@@ -72,10 +72,12 @@ const (
 	ScopeProgress = "progress"
 	// ScopeAccounts lets a client suspend accounts.
 	ScopeAccounts = "accounts"
+	// ScopeResults lets a client read results of external activities.
+	ScopeResults = "results"
 )
 
 // ClientScopes are all that a client may ask for.
-func ClientScopes() []string { return []string{ScopeProgress, ScopeAccounts} }
+func ClientScopes() []string { return []string{ScopeProgress, ScopeAccounts, ScopeResults} }
 
 // Authorization is a verified authentication request.
 type Authorization struct {

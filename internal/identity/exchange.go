@@ -165,7 +165,7 @@ func (s *Sealer) NewClientToken(params lti.Params, clientID string, now time.Tim
 	}
 	for _, asked := range scopes {
 		if !slices.Contains(ClientScopes(), asked) {
-			return "", nil, fail(InvalidScope, "scope may hold "+strings.Join(ClientScopes(), " and "))
+			return "", nil, fail(InvalidScope, "scope may hold "+strings.Join(ClientScopes(), ", "))
 		}
 	}
 	token, err = s.seal(purposeClientToken, ClientToken{ClientID: clientID, Scopes: scopes, ExpiresAt: now.Add(TokenLifetime).Unix()})

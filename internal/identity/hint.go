@@ -28,8 +28,6 @@ type Hint struct {
 	LearnerID string `json:"l"`
 	// Framed says that the tool is shown in a frame of a page of ours.
 	Framed bool `json:"f,omitempty"`
-	// Base is the public address that the launch began at.
-	Base string `json:"u"`
 	// Browser is the hash of the secret in the cookie of the learner's browser.
 	Browser string `json:"b"`
 	// IssuedAt is in seconds since 1970.

@@ -312,6 +312,15 @@ func (b *Book) Get(ctx context.Context, realm, activity, subject string) (View, 
 	return found[0], nil
 }
 
+// Find returns a result by its ID. The refusal is ResultUnknown.
+func (b *Book) Find(ctx context.Context, id string) (View, error) {
+	found, err := b.Store.ResultByID(ctx, id)
+	if err != nil {
+		return View{}, refused("find a result", lti.ResultUnknown, err)
+	}
+	return b.view(&found)
+}
+
 // List returns results in the order of their IDs.
 func (b *Book) List(ctx context.Context, f store.ResultFilter) ([]View, error) {
 	found, err := b.Store.ListResults(ctx, f)

@@ -59,7 +59,7 @@ func (t *Tool) offerToConnect(ctx context.Context, v *visit, p *pendingLaunch, r
 	}
 	expires := t.Now().Add(pendingLifetime)
 	waiting := *p
-	if late := expires.Add(nonceMargin); waiting.Record.Nonce.ExpiresAt.Before(late) {
+	if late := expires.Add(web.NonceMargin); waiting.Record.Nonce.ExpiresAt.Before(late) {
 		waiting.Record.Nonce.ExpiresAt = late
 	}
 	sealed, err := v.sealer.SealPending(&waiting)

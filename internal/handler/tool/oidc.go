@@ -328,7 +328,7 @@ func (t *Tool) userInfo(rw http.ResponseWriter, r *http.Request) {
 		if v.Snapshot == nil {
 			return nil, lti.Refuse(lti.NotReady, "no routing table yet")
 		}
-		token, ok := bearerToken(r)
+		token, ok := web.BearerToken(r)
 		if !ok {
 			return nil, lti.Refuse(lti.AccessTokenInvalid, "there is no bearer token")
 		}
@@ -359,12 +359,6 @@ func (t *Tool) userInfo(rw http.ResponseWriter, r *http.Request) {
 	web.WriteJSON(rw, http.StatusOK, claims)
 }
 
-// bearerToken is the access token of a request (RFC 6750 section 2.1).
-func bearerToken(r *http.Request) (token string, ok bool) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	return token, strings.EqualFold(scheme, "Bearer")
-}
-
 // refuseClient refuses a request of an application; with a token that is no good it is told so (RFC 6750 section 3).
 func (t *Tool) refuseClient(rw http.ResponseWriter, r *http.Request, v *visit, err error) {
 	if lti.CodeOf(err) == lti.AccessTokenInvalid {
@@ -375,7 +369,7 @@ func (t *Tool) refuseClient(rw http.ResponseWriter, r *http.Request, v *visit, e
 
 // caller is the application that a request to our API is from: by an access token for the scope, or by its secret.
 func (v *visit) caller(r *http.Request, scope string, now time.Time) (clientID string, err error) {
-	token, ok := bearerToken(r)
+	token, ok := web.BearerToken(r)
 	if !ok {
 		return v.authenticate(r, nil)
 	}

@@ -63,7 +63,7 @@ func (t *Tool) describe(rw http.ResponseWriter, r *http.Request) {
 
 // reportProgress takes a report. When it answers 200 the report cannot get lost.
 func (t *Tool) reportProgress(rw http.ResponseWriter, r *http.Request) {
-	t.answerClient(rw, r, func(v *visit, client string) (any, error) {
+	t.answerClient(rw, r, identity.ScopeProgress, func(v *visit, client string) (any, error) {
 		body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxReportBytes))
 		if err != nil {
 			return nil, lti.Refuse(lti.RequestTooLarge, "at most %d bytes", maxReportBytes).Because(err)
@@ -122,7 +122,7 @@ func (t *Tool) resolve(r *http.Request, report *ProgressReport) error {
 
 // showProgress tells what is known.
 func (t *Tool) showProgress(rw http.ResponseWriter, r *http.Request) {
-	t.answerClient(rw, r, func(v *visit, client string) (any, error) {
+	t.answerClient(rw, r, identity.ScopeProgress, func(v *visit, client string) (any, error) {
 		query := r.URL.Query()
 		subject, activity := query.Get("sub"), query.Get("activity")
 		if err := v.mayReport(subject, activity, client); err != nil {
@@ -144,14 +144,21 @@ func (t *Tool) progressOf(r *http.Request, subject, activity string, known *grad
 	return &Progress{Subject: subject, Activity: activity, Progress: *known, Grades: entries}, nil
 }
 
-// answerClient runs a request of the academy's back end about progress.
-func (t *Tool) answerClient(rw http.ResponseWriter, r *http.Request, handle func(v *visit, client string) (any, error)) {
+// ForClients answers the academy's back end, which has a scope.
+func (t *Tool) ForClients(scope string, handle func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		t.answerClient(rw, r, scope, func(*visit, string) (any, error) { return handle(r) })
+	}
+}
+
+// answerClient runs a request of the academy's back end, which has a scope.
+func (t *Tool) answerClient(rw http.ResponseWriter, r *http.Request, scope string, handle func(v *visit, client string) (any, error)) {
 	v := &visit{Snapshot: t.snapshot.Load(), about: web.About{Role: "tool"}}
 	answer, err := func() (any, error) {
 		if v.Snapshot == nil {
 			return nil, lti.Refuse(lti.NotReady, "no routing table yet")
 		}
-		client, err := v.caller(r, identity.ScopeProgress, t.Now())
+		client, err := v.caller(r, scope, t.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -32,9 +32,6 @@ const (
 	// ticketLifetime is for the token in the page that opens a new window: a person needs time to press the button, and
 	// it is in the body of a form, never in a URL.
 	ticketLifetime = 10 * time.Minute
-	// nonceMargin is how much longer a nonce is remembered than the message can be valid, for clocks of replicas that
-	// differ.
-	nonceMargin = 5 * time.Minute
 )
 
 // Names of parameters and fields.
@@ -106,10 +103,8 @@ type visit struct {
 
 // serve runs one request of a launch: it provides the table, turns an error into a refusal, and observes the time.
 func (t *Tool) serve(rw http.ResponseWriter, r *http.Request, version string, handle func(*visit) error) {
-	started := t.Now()
 	v := &visit{about: web.About{Version: version, Role: "tool"}, Snapshot: t.snapshot.Load()}
-	defer func() { t.Web.Metrics.Duration(&v.about, t.Now().Sub(started)) }()
-	err := func() error {
+	t.Web.Answer(rw, r, &v.about, t.Now, func() error {
 		if v.Snapshot == nil {
 			return lti.Refuse(lti.NotReady, "no routing table yet")
 		}
@@ -119,10 +114,7 @@ func (t *Tool) serve(rw http.ResponseWriter, r *http.Request, version string, ha
 			return lti.Refuse(lti.AcademyDeactivated, "")
 		}
 		return handle(v)
-	}()
-	if err != nil {
-		t.Web.Refuse(rw, r, &v.about, err)
-	}
+	})
 }
 
 // from makes the platform of that name the one that the request is from.
@@ -420,7 +412,7 @@ func newLaunch(m *launch.Message, from *source, activity *routing.Activity, plat
 	role, sent := from.rolesOf(m)
 	profile := store.Profile{GivenName: m.Person.GivenName, FamilyName: m.Person.FamilyName, Email: m.Person.Email}
 	record := store.NewLaunch{
-		Nonce:           store.Nonce{Scope: m.Nonce.Protocol, Value: m.Nonce.Key(), ExpiresAt: m.Nonce.ExpiresAt.Add(nonceMargin)},
+		Nonce:           web.NonceOf(m.Nonce),
 		MayCreateUser:   len(missingUserData(&profile)) == 0,
 		EmailVouched:    from.users.Vouches(m.Person.Email),
 		PreviousIssuers: from.previousIssuers,

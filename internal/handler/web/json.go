@@ -37,8 +37,13 @@ func WriteJWKS(rw http.ResponseWriter, keys []routing.JWK) {
 	if keys == nil {
 		keys = []routing.JWK{}
 	}
+	WritePublicJSON(rw, map[string][]routing.JWK{"keys": keys})
+}
+
+// WritePublicJSON answers with JSON that others may keep for as long as our public keys.
+func WritePublicJSON(rw http.ResponseWriter, v any) {
 	rw.Header().Set("Cache-Control", jwksMaxAge)
-	writeJSON(rw, http.StatusOK, map[string][]routing.JWK{"keys": keys})
+	writeJSON(rw, http.StatusOK, v)
 }
 
 // RefuseJSON answers a program: an OAuth error (RFC 6749 section 5.2) with our reason and the reference number in the

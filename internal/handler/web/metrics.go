@@ -20,6 +20,7 @@ type Metrics struct {
 	rejected  *prometheus.CounterVec
 	grades    *prometheus.CounterVec
 	enrolled  *prometheus.CounterVec
+	results   *prometheus.CounterVec
 }
 
 // Results of a launch, as they stand in the label result.
@@ -54,7 +55,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m.enrolled = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lti_enrolments_total", Help: "Attempts to enrol a person in a group of the academy's directory, by result.",
 	}, []string{"result"})
-	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled)
+	m.results = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lti_result_deliveries_total", Help: "Attempts to tell the academy of a result, by result and the reason of a failure.",
+	}, []string{"result", "reason"})
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled, m.results)
 	return m
 }
 
@@ -93,6 +97,15 @@ func resultOf(err error) string {
 // Grade counts one message to a gradebook.
 func (m *Metrics) Grade(row *grades.Leased, result grades.Result) {
 	m.grades.WithLabelValues(string(row.Row.Protocol), string(result.Outcome), result.Reason).Inc()
+}
+
+// Result counts one attempt to tell the academy of a result; an empty reason means that it was told.
+func (m *Metrics) Result(reason string) {
+	result := "success"
+	if reason != "" {
+		result = "failure"
+	}
+	m.results.WithLabelValues(result, reason).Inc()
 }
 
 // ConfigLoaded records that a table came into use.

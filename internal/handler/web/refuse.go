@@ -5,11 +5,13 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/pages"
@@ -23,8 +25,9 @@ const MaxFormBytes = 256 << 10
 type About struct {
 	// Version is the LTI version, "1.2" or "1.3"; Role is "tool" or "platform".
 	Version, Role string
-	// Platform and Activity are object names; the titles are for people.
+	// Platform, Tool and Activity are object names; the titles are for people.
 	Platform, PlatformTitle string
+	Tool, ToolTitle         string
 	Activity, ActivityTitle string
 	// FrameAncestors is the CSP source list of who may frame the answer; empty for the page's default.
 	FrameAncestors string
@@ -62,7 +65,7 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 		Status:      code.Reason().Status,
 		Reference:   reference,
 		Activity:    about.ActivityTitle,
-		Integration: about.PlatformTitle,
+		Integration: cmp.Or(about.PlatformTitle, about.ToolTitle),
 		Missing:     about.Missing,
 		Connect:     about.Connect,
 	}
@@ -74,6 +77,15 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 	}
 	if err := page.Write(rw, View(r, about)); err != nil {
 		w.Log.WarnContext(r.Context(), "could not write the error page", "reference", reference, "error", err.Error())
+	}
+}
+
+// Answer runs one request of a launch: it turns an error into a refusal, and observes the time.
+func (w *Responder) Answer(rw http.ResponseWriter, r *http.Request, about *About, now func() time.Time, handle func() error) {
+	started := now()
+	defer func() { w.Metrics.Duration(about, now().Sub(started)) }()
+	if err := handle(); err != nil {
+		w.Refuse(rw, r, about, err)
 	}
 }
 
@@ -103,6 +115,7 @@ func (w *Responder) record(r *http.Request, about *About, err error) recorded {
 		slog.String("reference", reference),
 		slog.String("version", about.Version),
 		slog.String("platform", about.Platform),
+		slog.String("tool", about.Tool),
 		slog.String("activity", about.Activity),
 		slog.String("path", r.URL.Path),
 	}

@@ -1,6 +1,10 @@
 package launch
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Parameter is a custom parameter as it is configured. The value may be a
 // variable, for example $User.id.
@@ -46,7 +50,18 @@ func (v Visit) variables(roles string) Variables {
 	if x == nil {
 		x = &Context{}
 	}
-	vars := Variables{
+	vars := v.all(x, &p, roles)
+	for name, value := range vars {
+		if value == "" {
+			delete(vars, name)
+		}
+	}
+	return vars
+}
+
+// all has a value for every variable that we know; empty for those that do not apply.
+func (v Visit) all(x *Context, p *Person, roles string) Variables {
+	return Variables{
 		"User.id":                        v.Subject,
 		"Person.name.full":               p.Name,
 		"Person.name.given":              p.GivenName,
@@ -69,10 +84,9 @@ func (v Visit) variables(roles string) Variables {
 		"ToolPlatformInstance.name":      v.Platform.Name,
 		"ToolPlatformInstance.url":       v.Platform.URL,
 	}
-	for name, value := range vars {
-		if value == "" {
-			delete(vars, name)
-		}
-	}
-	return vars
+}
+
+// VariableNames returns the names of all variables, in order.
+func VariableNames() []string {
+	return slices.Sorted(maps.Keys(Visit{}.all(&Context{}, &Person{}, "")))
 }

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package platform
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lti-operator/lti-operator/internal/handler/learners"
+	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
+	"github.com/lti-operator/lti-operator/internal/identity/learner"
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
+	"github.com/lti-operator/lti-operator/internal/pages"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// hintCookiePrefix starts the name of the cookie that binds a launch to its browser. Each launch has one of its own, so that
+// launches in parallel tabs do not disturb each other.
+const hintCookiePrefix = "__Host-lti-start-"
+
+// hintName is how much of a hint names its cookie: what comes first in it is random.
+const hintName = 11
+
+// start is the link that the academy shows to its learners. Who the learner is, is asked of the academy's identity provider
+// every time: a session of ours could be that of whoever used the browser before.
+func (p *Platform) start(rw http.ResponseWriter, r *http.Request) {
+	p.serve(rw, r, func(v *visit) error {
+		v.about.FrameAncestors = ""
+		activity, _, err := v.findActivity(r.PathValue("activity"))
+		if err != nil {
+			return err
+		}
+		desk, err := v.desk()
+		if err != nil {
+			return err
+		}
+		address := routing.ActivityStartURL(v.Academy.URL, activity.Name)
+		if v.Base(r.Host) != v.Academy.URL {
+			// The cookies of the launch have to come back to the host that the tool and the identity provider know.
+			web.Redirect(rw, address)
+			return nil
+		}
+		if top, known := web.TopLevel(r); known && !top {
+			// Identity providers are not to be framed, and our cookies would be those of a third party.
+			page := pages.StartInWindow{
+				Title: activity.Title, Description: activity.Description, DurationMinutes: int(activity.DurationMinutes), Address: address,
+			}
+			v.about.FrameAncestors = strings.Join(v.Academy.FrameAncestors, " ")
+			return page.Write(rw, web.View(r, &v.about))
+		}
+		return desk.Begin(rw, r, identity.FlowStart, activity.Name)
+	})
+}
+
+// Started is where the identity provider sends the browser back to: the learner goes on to the tool.
+func (p *Platform) Started(rw http.ResponseWriter, r *http.Request) {
+	p.serve(rw, r, func(v *visit) error {
+		v.about.FrameAncestors = ""
+		desk, err := v.desk()
+		if err != nil {
+			return err
+		}
+		visitor, err := desk.Return(rw, r, identity.FlowStart)
+		if err != nil {
+			return err
+		}
+		activity, tool, err := v.findActivity(visitor.Back)
+		if err != nil {
+			return err
+		}
+		who, err := visitor.SignIn(r.Context())
+		if err != nil {
+			return err
+		}
+		v.about.Locale = who.Locale
+		person, err := p.meet(r, realmOf(tool), &who)
+		if err != nil {
+			return err
+		}
+		if tool != nil {
+			return p.initiate(rw, r, v, activity, tool, &person)
+		}
+		return p.post12(rw, r, v, activity, &person)
+	})
+}
+
+// desk is where the academy's own learners sign in.
+func (v *visit) desk() (*learners.Desk, error) {
+	if v.learners == nil {
+		return nil, lti.Refuse(lti.LearnersNotConfigured, "")
+	}
+	return v.learners, nil
+}
+
+// realmOf is the realm of learners as the tool knows them; nil is LTI 1.2.
+func realmOf(tool *routing.Tool) string {
+	if tool == nil {
+		return store.FormRealm
+	}
+	return store.ToolRealm(tool.Name)
+}
+
+// meet finds, or makes, what the tool calls the learner.
+func (p *Platform) meet(r *http.Request, realm string, who *learner.Learner) (store.Learner, error) {
+	id, err := launch.NewNonce(p.Random)
+	if err != nil {
+		return store.Learner{}, err
+	}
+	person, err := p.Store.MeetLearner(r.Context(), store.Learner{
+		Realm: realm, ID: id, Subject: who.Subject, GivenName: who.GivenName, FamilyName: who.FamilyName,
+		Name: who.Name, Email: who.Email, Locale: who.Locale, SeenAt: p.Now(),
+	})
+	if err != nil {
+		return store.Learner{}, storeRefusal(err)
+	}
+	return person, nil
+}
+
+// initiate sends the browser to the tool's login initiation URL (1EdTech Security Framework 1.0 section 5.1.1.1).
+func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a *routing.Activity, t *routing.Tool, person *store.Learner) error {
+	framed := a.External.Presentation == routing.PresentationEmbedded
+	hint, cookie, err := v.sealer.NewHint(identity.Hint{
+		Tool: t.Name, Activity: a.Name, LearnerID: person.ID, Framed: framed,
+	}, p.Now())
+	if err != nil {
+		return err
+	}
+	login := launch.LoginInitiation{
+		Issuer: v.Academy.URL, LoginHint: person.ID, MessageHint: hint, TargetLinkURI: a.External.LTI13.ResourceURL,
+		ClientID: ClientID(t), DeploymentID: DeploymentID(t),
+	}
+	if framed {
+		login.StorageTarget = storageTarget
+	}
+	location, err := launch.LoginInitiationURL(t.LTI13.LoginInitiationURL, login)
+	if err != nil {
+		return err
+	}
+	http.SetCookie(rw, hintCookie(hint, cookie, int(identity.HintLifetime/time.Second)))
+	if !framed {
+		web.Redirect(rw, location)
+		return nil
+	}
+	frame := v.frame(a)
+	frame.Src, frame.ToolURLs = location, toolURLs(t, a)
+	return frame.Write(rw, web.View(r, &v.about))
+}
+
+// storageTarget is where a tool in our frame finds the platform storage (LTI Client Side postMessages 0.1).
+const storageTarget = "_parent"
+
+// hintCookie comes back with the tool's authentication request: from another site, and perhaps in our frame.
+func hintCookie(hint, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{ //nolint:gosec // SameSite=None is the purpose: the request comes from another site
+		Name: hintCookiePrefix + hint[:min(hintName, len(hint))], Value: value, Path: "/", MaxAge: maxAge,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true,
+	}
+}
+
+// post12 has the browser post a signed form (LTI 1.1 section 4).
+func (p *Platform) post12(rw http.ResponseWriter, r *http.Request, v *visit, a *routing.Activity, person *store.Learner) error {
+	ids := make([]string, 2)
+	for i := range ids {
+		var err error
+		if ids[i], err = launch.NewNonce(p.Random); err != nil {
+			return err
+		}
+	}
+	outcome, nonce := ids[0], ids[1]
+	result, err := p.Store.BeginResult(r.Context(), nil, store.Result{
+		Key:     store.ResultKey{Realm: person.Realm, Activity: a.Name, LearnerID: person.ID},
+		Subject: person.Subject, OutcomeID: outcome,
+	})
+	if err != nil {
+		return storeRefusal(err)
+	}
+	credential := v.ExternalCredential(a.Name)
+	form, err := launch.Form12(a.External.LTI12.LaunchURL, v.message12(a, person, result.OutcomeID),
+		oauth1.Credentials{ConsumerKey: credential.ConsumerKey, SharedSecret: credential.Secrets[0]}, p.Now(), nonce)
+	if err != nil {
+		return err
+	}
+	p.Web.Metrics.Launch(&v.about, "")
+	view, page := web.View(r, &v.about), pages.AutoSubmit{Action: a.External.LTI12.LaunchURL, Fields: fieldsOf(form)}
+	if a.External.Presentation == routing.PresentationEmbedded {
+		frame := v.frame(a)
+		frame.Form, frame.ToolURLs = &page, []string{page.Action}
+		return frame.Write(rw, view)
+	}
+	return page.Write(rw, view)
+}
+
+func fieldsOf(params lti.Params) []pages.Field {
+	fields := make([]pages.Field, len(params))
+	for i, x := range params {
+		fields[i] = pages.Field{Name: x.Name, Value: x.Value}
+	}
+	return fields
+}
