@@ -287,3 +287,80 @@ func FuzzAuthRequestURL(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a tool sends, it is answered at an address of its own or not at all,
+// gets its state back as it was, and gets an ID token only for a request that
+// LTI allows.
+func FuzzAuthRequest(f *testing.F) {
+	good := authRequest()
+	var form []string
+	for _, p := range good {
+		form = append(form, url.QueryEscape(p.Name)+"="+url.QueryEscape(p.Value))
+	}
+	whole := strings.Join(form, "&")
+	f.Add(whole)
+	f.Add(whole + "&scope=openid+profile")
+	f.Add(whole + "&x&x")
+	f.Add(strings.Replace(whole, "state=the+state", "state=a%0Ab", 1))
+	f.Add(strings.Replace(whole, "prompt=none", "prompt=", 1))
+	f.Add("client_id=sim&redirect_uri=javascript:alert(1)")
+	f.Add("client_id=sim&redirect_uri=" + url.QueryEscape(redirectURI) + "&state=%FF")
+	f.Fuzz(func(t *testing.T, form string) {
+		params, err := lti.ParseForm(form)
+		if err != nil {
+			refusal(t, err)
+			return
+		}
+		reply, err := ParseReply(params, "sim", isRedirectURI)
+		if err != nil {
+			switch refusal(t, err) {
+			case lti.ParameterMissing, lti.ParameterRepeated, lti.ClientIDMismatch, lti.RedirectURIMismatch:
+			default:
+				t.Fatal(err)
+			}
+			if reply != nil {
+				t.Fatalf("%v, and an answer to %+v", err, reply)
+			}
+		} else if reply.RedirectURI != redirectURI || params.Count("redirect_uri") != 1 || params.Count("client_id") != 1 || params.Get("client_id") != "sim" {
+			t.Fatalf("an answer to %+v", reply)
+		}
+
+		req, err := ParseAuthRequest(params)
+		if err != nil {
+			var refused *AuthError
+			if !errors.As(err, &refused) || req != nil {
+				t.Fatalf("%+v, %#v", req, err)
+			}
+			refusal(t, err)
+			if reply == nil {
+				return
+			}
+			posted := reply.Error(refused)
+			if posted.Get("error") != refused.Code || posted.Get("error_description") == "" || posted.Count("id_token") > 0 {
+				t.Fatalf("%v is answered with %v", err, posted)
+			}
+			if state := posted.Get("state"); state != "" && state != params.Get("state") {
+				t.Fatalf("state %q", state)
+			}
+			return
+		}
+		for name, value := range map[string]string{
+			"login_hint": req.LoginHint, "lti_message_hint": req.MessageHint, "nonce": req.Nonce,
+			"scope": "openid", "response_type": "id_token", "response_mode": "form_post",
+		} {
+			got, _, err := params.Only(name)
+			if name == "scope" {
+				got, _, _ = strings.Cut(got, " ")
+			}
+			if err != nil || got == "" || got != value {
+				t.Fatalf("%s is %q, %v; read as %q", name, got, err, value)
+			}
+		}
+		if prompt := params.Get("prompt"); prompt != "" && prompt != "none" {
+			t.Fatalf("prompt %q", prompt)
+		}
+		if reply != nil && reply.Token("token").Get("state") != params.Get("state") {
+			t.Fatalf("state %q became %q", params.Get("state"), reply.State)
+		}
+	})
+}

@@ -431,8 +431,9 @@ func checkSigned(t *testing.T, rawURL string, params lti.Params) {
 	_, query, _ := strings.Cut(address, "?")
 	body, err := SignForm(rawURL, params, Credentials{"key", secret}, now(), "nonce")
 	if err != nil {
-		if lti.CodeOf(err) == lti.RequestMalformed || lti.CodeOf(err) == lti.RequestTooLarge || strings.Contains(query, "oauth_") || strings.Contains(query, "%") {
-			t.Skip() // the query of the URL
+		q, malformed := lti.ParseForm(query)
+		if malformed != nil || slices.ContainsFunc(q, func(p lti.Param) bool { return strings.HasPrefix(p.Name, "oauth_") }) {
+			t.Skip()
 		}
 		t.Fatal(err)
 	}
