@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -171,24 +170,7 @@ const MaxFull = 8
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
 // key.
 func (k GradeKey) Validate() error {
-	for _, f := range []struct {
-		name, value string
-		required    bool
-	}{
-		{"registration", k.Registration, true},
-		{"deployment ID", k.DeploymentID, false},
-		{"context ID", k.ContextID, false},
-		{"resource link ID", k.ResourceLinkID, true},
-		{"LTI user ID", k.LTIUserID, true},
-	} {
-		switch {
-		case f.required && f.value == "":
-			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
-		case len(f.value) > MaxIdentifier:
-			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
-		case !Storable(f.value):
-			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
-		}
-	}
-	return nil
+	return validate(text{"registration", k.Registration, true}, text{"deployment ID", k.DeploymentID, false},
+		text{"context ID", k.ContextID, false}, text{"resource link ID", k.ResourceLinkID, true},
+		text{"LTI user ID", k.LTIUserID, true})
 }

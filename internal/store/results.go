@@ -22,15 +22,15 @@ func ToolRealm(tool string) string { return "tool/" + tool }
 // different realms know the same learner by different IDs.
 type Learner struct {
 	Realm string
-	// ID is what tools call the learner: sub or user_id. Opaque, at least 128 random
-	// bits.
+	// ID is what tools call the learner: sub (LTI 1.3) or user_id (LTI 1.2). Opaque,
+	// at least 128 random bits.
 	ID string
 	// Subject is who the learner is at the academy's identity provider.
 	Subject string
 	// What the identity provider said when the learner last opened something. Any
 	// may be empty.
 	GivenName, FamilyName, Name, Email, Locale string
-	// SeenAt is when that was, in UTC with microseconds.
+	// SeenAt is when that was, in UTC with microseconds. MeetLearner sets it.
 	SeenAt time.Time
 }
 
@@ -41,13 +41,17 @@ type ResultKey struct {
 	// Activity is the name of the LTIActivity.
 	Activity string
 	// LineItem is empty for the result of the activity itself, else the ID of a
-	// ToolLineItem.
+	// ToolLineItem; never ActivityLineItem.
 	LineItem  string
 	LearnerID string
 }
 
 // ID is a name for the result that is the same on every replica: SHA-256, in hex.
 func (k ResultKey) ID() string { return digest(k.Realm, k.Activity, k.LineItem, k.LearnerID) }
+
+// LineItemID is a name for a line item, empty for that of the activity itself, that
+// is the same on every replica: SHA-256, in hex.
+func LineItemID(realm, activity, lineItem string) string { return digest(realm, activity, lineItem) }
 
 // Result is how a learner did in an external activity.
 type Result struct {
@@ -114,7 +118,8 @@ type ToolLineItem struct {
 	Realm, Activity, ID string
 	// Document is JSON.
 	Document json.RawMessage
-	// CreatedAt is in UTC with microseconds.
+	// CreatedAt is in UTC with microseconds. PutToolLineItem sets it when it stores
+	// the ID for the first time.
 	CreatedAt time.Time
 }
 
@@ -122,11 +127,13 @@ type ToolLineItem struct {
 // has. Its results have an empty ResultKey.LineItem.
 const ActivityLineItem = "activity"
 
-// MaxToolLineItems is how many line items a tool may make for one activity.
+// MaxToolLineItems is how many line items a tool may make for one activity, besides
+// ActivityLineItem.
 const MaxToolLineItems = 1000
 
 // Results is what is known about the academy's own learners in external
-// activities. Methods and errors are as in Store.
+// activities. Methods and errors are as in Store; when more than one error applies,
+// ErrInvalid comes first, then ErrReplayed.
 type Results interface {
 	// SpendNonce spends a nonce alone. It fails with ErrReplayed.
 	SpendNonce(ctx context.Context, n Nonce) error
@@ -141,13 +148,16 @@ type Results interface {
 	Learner(ctx context.Context, realm, id string) (Learner, error)
 
 	// Members returns the learners who have a result of the activity itself, in the
-	// order of their IDs, at most limit (at least 1), those after the ID after.
+	// order of their IDs, at most limit (at least 1), those after the ID after. A
+	// result in a tool's line item makes nobody a member.
 	Members(ctx context.Context, realm, activity, after string, limit int) ([]Learner, error)
 
 	// BeginResult spends a nonce, unless it is nil, and makes the result of r.Key if
-	// there is none, with the OutcomeID of r and without State: all or nothing. It
-	// returns the result as stored; one that was there stays as it is. It fails with
-	// ErrReplayed, and with ErrNotFound for a learner that was never met.
+	// there is none, with the OutcomeID of r, the subject of the learner and without
+	// State: all or nothing. It returns the result as stored; one that was there stays
+	// as it is. It fails with ErrReplayed, with ErrNotFound for a learner that was
+	// never met or a line item that is not stored, and with ErrConflict for a new
+	// result whose OutcomeID is in use.
 	BeginResult(ctx context.Context, n *Nonce, r Result) (Result, error)
 
 	// Result returns a result. It fails with ErrNotFound.
@@ -157,15 +167,17 @@ type Results interface {
 	// also for an empty one.
 	ResultByOutcome(ctx context.Context, outcomeID string) (Result, error)
 
-	// ChangeResult changes State and DueAt of a result, leased or not, and returns
-	// it. Changes of one result run one after the other. It fails with ErrNotFound
-	// and ErrReplayed.
+	// ChangeResult changes State and DueAt of a result, leased or not, and nothing
+	// else, and returns it as stored. Changes of one result run one after the other.
+	// It fails with ErrNotFound and ErrReplayed.
 	ChangeResult(ctx context.Context, id string, c ResultChange) (Result, error)
 
-	// ListResults returns results in the order of their IDs.
+	// ListResults returns results in the order of their IDs. It is quick where the
+	// filter names a subject or an activity.
 	ListResults(ctx context.Context, f ResultFilter) ([]Result, error)
 
-	// ResultHistory returns the messages of a result, the newest first, at most limit.
+	// ResultHistory returns the messages of a result, the newest first, at most limit
+	// (at least 1).
 	ResultHistory(ctx context.Context, id string, limit int) ([]ResultMessage, error)
 
 	// LeaseResults leases at most n results that are due, the ones that have waited
@@ -174,7 +186,8 @@ type Results interface {
 	LeaseResults(ctx context.Context, now, until time.Time, n int) ([]LeasedResult, error)
 
 	// UpdateResult changes State and DueAt of a leased result, as it is by now, and
-	// ends the lease. It fails with ErrLeaseLost.
+	// ends the lease. It fails with ErrLeaseLost. An error of change is returned as it
+	// is; nothing is changed then, and the lease goes on.
 	UpdateResult(ctx context.Context, id, lease string, change func(r *Result) error) error
 
 	// PutToolLineItem stores a line item, new or instead of the one with its ID. It
@@ -187,36 +200,18 @@ type Results interface {
 	// ToolLineItems returns the line items of an activity, the oldest first.
 	ToolLineItems(ctx context.Context, realm, activity string) ([]ToolLineItem, error)
 
-	// DeleteToolLineItem deletes a line item with its results. It fails with
-	// ErrNotFound.
+	// DeleteToolLineItem deletes a line item with its results and their messages; of
+	// ActivityLineItem only what was stored here, as the results are those of the
+	// activity itself. It fails with ErrNotFound.
 	DeleteToolLineItem(ctx context.Context, realm, activity, id string) error
-}
-
-// text is a named value to validate.
-type text struct {
-	name, value string
-	required    bool
-}
-
-// validate reports, wrapping ErrInvalid, the first text that no implementation
-// would accept.
-func validate(texts ...text) error {
-	for _, f := range texts {
-		switch {
-		case f.required && f.value == "":
-			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
-		case len(f.value) > MaxIdentifier:
-			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
-		case !Storable(f.value):
-			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
-		}
-	}
-	return nil
 }
 
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
 // key.
 func (k ResultKey) Validate() error {
+	if k.LineItem == ActivityLineItem {
+		return fmt.Errorf("%w: the line item of the activity itself is named", ErrInvalid)
+	}
 	return validate(text{"realm", k.Realm, true}, text{"activity", k.Activity, true},
 		text{"line item", k.LineItem, false}, text{"learner ID", k.LearnerID, true})
 }
@@ -230,10 +225,26 @@ func (l Learner) Validate() error {
 }
 
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
+// result. Its subject and times do not matter.
+func (r Result) Validate() error {
+	if err := r.Key.Validate(); err != nil {
+		return err
+	}
+	if err := validateJSON("state", r.State); len(r.State) > 0 && err != nil {
+		return err
+	}
+	return validate(text{"outcome ID", r.OutcomeID, false})
+}
+
+// Validate reports, wrapping ErrInvalid, why no implementation would accept the
+// message.
+func (m ResultMessage) Validate() error { return validateJSON("message", m.Message) }
+
+// Validate reports, wrapping ErrInvalid, why no implementation would accept the
 // line item.
 func (l ToolLineItem) Validate() error {
-	if !json.Valid(l.Document) || !Storable(string(l.Document)) {
-		return fmt.Errorf("%w: line item is not JSON", ErrInvalid)
+	if err := validateJSON("line item", l.Document); err != nil {
+		return err
 	}
 	return validate(text{"realm", l.Realm, true}, text{"activity", l.Activity, true}, text{"line item", l.ID, true})
 }

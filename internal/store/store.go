@@ -1,7 +1,8 @@
 // Package store defines what the launch handler remembers between requests and
 // across replicas: spent nonces, accepted launches, one-time tickets, the
-// academy's accounts, which account a person of another system has, and the
-// deployments that launched although nobody listed them.
+// academy's accounts, which account a person of another system has, the
+// deployments that launched although nobody listed them, and how the academy's own
+// learners did in external activities.
 //
 // The package holds the interface, its types and its errors. Implementations
 // live in sub-packages and must pass the suite in storetest.
@@ -367,12 +368,13 @@ type Store interface {
 	// TicketGrace before now, and launches accepted more than launchRetention
 	// before now, with their tickets. Accounts and links of people stay, and so
 	// do unknown deployments, unless they launched last more than
-	// launchRetention before now. It works in small
-	// transactions, so that launches are accepted in between; the counts are
-	// right even when it fails halfway.
+	// launchRetention before now, and the academy's own learners with their
+	// results. It works in small transactions, so that launches are accepted in
+	// between; the counts are right even when it fails halfway.
 	Purge(ctx context.Context, now time.Time, launchRetention time.Duration) (Purged, error)
 
 	Grades
+	Results
 
 	// Ping reports whether the store can answer.
 	Ping(ctx context.Context) error
@@ -391,9 +393,10 @@ func (l NewLaunch) IssuerChanged(before string) bool {
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
 // launch. Implementations call it first, so that they all refuse the same.
 func (l NewLaunch) Validate() error {
+	if err := l.Nonce.Validate(); err != nil {
+		return err
+	}
 	required := []struct{ name, value string }{
-		{"nonce scope", l.Nonce.Scope},
-		{"nonce", l.Nonce.Value},
 		{"launch ID", l.ID},
 		{"activity", l.Activity},
 		{"version", l.Version},
@@ -414,13 +417,11 @@ func (l NewLaunch) Validate() error {
 		if f.value == "" {
 			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
 		}
-		// The nonce is kept as a hash.
-		if len(f.value) > MaxIdentifier && f.name != "nonce" {
+		if len(f.value) > MaxIdentifier {
 			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
 		}
 	}
 	texts := []struct{ name, value string }{
-		{"nonce scope", l.Nonce.Scope},
 		{"launch ID", l.ID},
 		{"activity", l.Activity},
 		{"platform", l.Platform},
@@ -464,13 +465,22 @@ func (l NewLaunch) Validate() error {
 	if len(l.DirectoryID) > MaxIdentifier || len(l.EnrolIn) > MaxIdentifier {
 		return fmt.Errorf("%w: directory ID or group is longer than %d bytes", ErrInvalid, MaxIdentifier)
 	}
-	if l.Nonce.ExpiresAt.IsZero() {
-		return fmt.Errorf("%w: nonce has no expiry", ErrInvalid)
-	}
-	if len(l.Claims) > 0 && (!utf8.Valid(l.Claims) || !json.Valid(l.Claims)) {
-		return fmt.Errorf("%w: claims are not JSON", ErrInvalid)
+	if err := validateJSON("claims", l.Claims); len(l.Claims) > 0 && err != nil {
+		return err
 	}
 	return l.Ticket.Validate()
+}
+
+// Validate reports, wrapping ErrInvalid, why no implementation would accept the
+// nonce. Its value may be any text: it is kept as a hash.
+func (n Nonce) Validate() error {
+	switch {
+	case n.Value == "":
+		return fmt.Errorf("%w: nonce is empty", ErrInvalid)
+	case n.ExpiresAt.IsZero():
+		return fmt.Errorf("%w: nonce has no expiry", ErrInvalid)
+	}
+	return validate(text{"nonce scope", n.Scope, true})
 }
 
 // Validate reports, wrapping ErrInvalid, why no implementation would accept the
@@ -490,20 +500,7 @@ func (t NewTicket) Validate() error {
 // Validate reports, wrapping ErrInvalid, why no implementation would note the
 // deployment. Its times do not matter.
 func (d UnknownDeployment) Validate() error {
-	for _, f := range []struct{ name, value string }{
-		{"platform", d.Platform}, {"deployment ID", d.DeploymentID},
-	} {
-		if f.value == "" {
-			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
-		}
-		if !Storable(f.value) {
-			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
-		}
-		if len(f.value) > MaxIdentifier {
-			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
-		}
-	}
-	return nil
+	return validate(text{"platform", d.Platform, true}, text{"deployment ID", d.DeploymentID, true})
 }
 
 // EmailKey returns the form in which the addresses of accounts are compared. It
@@ -515,4 +512,34 @@ func EmailKey(address string) string { return strings.ToLower(strings.TrimSpace(
 // in text and refuses invalid UTF-8. What is not storable is in no database.
 func Storable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+// text is a named value to validate.
+type text struct {
+	name, value string
+	required    bool
+}
+
+// validate reports, wrapping ErrInvalid, the first text that no implementation
+// would accept.
+func validate(texts ...text) error {
+	for _, f := range texts {
+		switch {
+		case f.required && f.value == "":
+			return fmt.Errorf("%w: %s is empty", ErrInvalid, f.name)
+		case len(f.value) > MaxIdentifier:
+			return fmt.Errorf("%w: %s is longer than %d bytes", ErrInvalid, f.name, MaxIdentifier)
+		case !Storable(f.value):
+			return fmt.Errorf("%w: %s is not valid text", ErrInvalid, f.name)
+		}
+	}
+	return nil
+}
+
+// validateJSON reports, wrapping ErrInvalid, a document that is not JSON.
+func validateJSON(name string, document json.RawMessage) error {
+	if !json.Valid(document) || !Storable(string(document)) {
+		return fmt.Errorf("%w: %s: not JSON", ErrInvalid, name)
+	}
+	return nil
 }

@@ -121,15 +121,7 @@ func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now i
 // moveLink gives the person's link the issuer of the launch, provided that it has
 // still the one that this launch was compared with.
 func (s *Store) moveLink(ctx context.Context, tx *sql.Tx, n store.NewLaunch, from string) error {
-	res, err := tx.StmtContext(ctx, s.updateLink).ExecContext(ctx, n.Realm, n.LTIUserID, n.Issuer, from)
-	if err != nil {
-		return err
-	}
-	rows, err := res.RowsAffected()
-	if err == nil && rows == 0 {
-		err = errRaced
-	}
-	return err
+	return changeRow(ctx, tx.StmtContext(ctx, s.updateLink), errRaced, n.Realm, n.LTIUserID, n.Issuer, from)
 }
 
 // lockIdentities makes launches wait for each other that are about to link the same
@@ -258,15 +250,7 @@ func (s *Store) SetAccountActive(ctx context.Context, subject string, active boo
 		return store.ErrNotFound
 	}
 	return s.inTx(ctx, "set account active", func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.StmtContext(ctx, s.setActive).ExecContext(ctx, subject, active, micros(s.now()))
-		if err != nil {
-			return err
-		}
-		rows, err := res.RowsAffected()
-		if err == nil && rows == 0 {
-			err = store.ErrNotFound
-		}
-		return err
+		return changeRow(ctx, tx.StmtContext(ctx, s.setActive), store.ErrNotFound, subject, active, micros(s.now()))
 	})
 }
 
@@ -279,10 +263,7 @@ func (s *Store) Account(ctx context.Context, person store.Identity) (store.Accou
 	err := s.read(ctx, "find account", func(ctx context.Context) error {
 		err := s.readAccount.QueryRowContext(ctx, person.Realm, person.LTIUserID).
 			Scan(&found.Subject, &found.InDirectory, &found.Active, &found.Issuer)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
-		return err
+		return orNotFound(err)
 	})
 	if err != nil {
 		return store.Account{}, err

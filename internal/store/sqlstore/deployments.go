@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -37,10 +36,8 @@ func (s *Store) NoteUnknownDeployment(ctx context.Context, platform, deploymentI
 	}
 	return s.inTx(ctx, "note deployment", func(ctx context.Context, tx *sql.Tx) error {
 		// Two at once would each count without the other.
-		if s.engine.Lock != nil {
-			if err := s.engine.Lock(ctx, tx, "deployments\x00"+platform); err != nil {
-				return err
-			}
+		if err := s.lock(ctx, tx, "deployments\x00"+platform); err != nil {
+			return err
 		}
 		if _, err := tx.StmtContext(ctx, s.noteDeployment).
 			ExecContext(ctx, platform, deploymentID, micros(s.now())); err != nil {
@@ -57,11 +54,8 @@ func (s *Store) UnknownDeployments(ctx context.Context) ([]store.UnknownDeployme
 	var deployments []store.UnknownDeployment
 	err := s.read(ctx, "list deployments", func(ctx context.Context) error {
 		rows, err := s.listDeployments.QueryContext(ctx)
-		if err != nil {
-			return err
-		}
-		deployments, err = scanDeployments(rows)
-		return errors.Join(err, rows.Close())
+		deployments, err = collect(rows, err, scanDeployment)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -69,18 +63,12 @@ func (s *Store) UnknownDeployments(ctx context.Context) ([]store.UnknownDeployme
 	return deployments, nil
 }
 
-func scanDeployments(rows *sql.Rows) ([]store.UnknownDeployment, error) {
-	var deployments []store.UnknownDeployment
-	for rows.Next() {
-		var (
-			d           store.UnknownDeployment
-			first, last int64
-		)
-		if err := rows.Scan(&d.Platform, &d.DeploymentID, &first, &last); err != nil {
-			return nil, err
-		}
-		d.FirstSeenAt, d.LastSeenAt = fromMicros(first), fromMicros(last)
-		deployments = append(deployments, d)
-	}
-	return deployments, rows.Err()
+func scanDeployment(r row) (store.UnknownDeployment, error) {
+	var (
+		d           store.UnknownDeployment
+		first, last int64
+	)
+	err := r.Scan(&d.Platform, &d.DeploymentID, &first, &last)
+	d.FirstSeenAt, d.LastSeenAt = fromMicros(first), fromMicros(last)
+	return d, err
 }

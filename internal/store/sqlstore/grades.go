@@ -37,15 +37,6 @@ const (
 	gradesOfPerson = `SELECT id FROM grades WHERE subject = ?1 AND activity = ?2 ORDER BY id`
 	findGrade      = `SELECT` + gradeColumns + `, lease FROM grades WHERE id = ?1`
 
-	// The lease is no part of what a grade is: updated_at stays.
-	leaseGrades = `
-		UPDATE grades SET lease = ?1, lease_until = ?2 WHERE id IN (
-			SELECT id FROM grades
-			WHERE due_at IS NOT NULL AND (due_at <= ?3 OR due_at > ?4) AND (lease_until <= ?3 OR lease_until > ?4)
-			AND registration NOT IN (?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-			ORDER BY due_at, id LIMIT ?5`
-	leaseGradesEnd = `) RETURNING` + gradeColumns
-
 	// Empty parameters select everything.
 	listGrades = `
 		SELECT` + gradeColumns + ` FROM grades
@@ -79,7 +70,8 @@ func (s *Store) prepareGrades(ctx context.Context) error {
 			UPDATE grades SET address = ?3, state = ?4, due_at = ?5, updated_at = ?6, lease = ?7,
 				lease_until = CASE WHEN ?7 = '' THEN 0 ELSE lease_until END
 			WHERE id = ?1 AND lease = ?2`},
-		{&g.leaseGrades, s.engine.Write, leaseGrades + s.engine.Claim + leaseGradesEnd},
+		{&g.leaseGrades, s.engine.Write, s.leaseText("grades", "id",
+			` AND registration NOT IN (?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)`, gradeColumns)},
 		{&g.listGrades, s.engine.Read, listGrades},
 		{&g.insertLineItem, s.engine.Write, `
 			INSERT INTO line_items (link_id, url, lease, lease_until) VALUES (?1, '', '', 0) ON CONFLICT (link_id) DO NOTHING`},
@@ -211,19 +203,12 @@ func (s *Store) repeated(ctx context.Context, tx *sql.Tx, i *store.Idempotency) 
 	return true, nil
 }
 
-func (s *Store) gradeIDs(ctx context.Context, tx *sql.Tx, subject, activity string) (ids []string, err error) {
+func (s *Store) gradeIDs(ctx context.Context, tx *sql.Tx, subject, activity string) ([]string, error) {
 	rows, err := tx.StmtContext(ctx, s.grades.gradesOfPerson).QueryContext(ctx, subject, activity)
-	if err != nil {
-		return nil, err
-	}
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		ids = append(ids, id)
-	}
-	return ids, errors.Join(rows.Err(), rows.Close())
+	return collect(rows, err, func(r row) (id string, err error) {
+		err = r.Scan(&id)
+		return id, err
+	})
 }
 
 // changeGrade changes one grade, in a transaction that nobody else changes it in.
@@ -249,10 +234,7 @@ func (s *Store) changeGrade(ctx context.Context, tx *sql.Tx, id string, now int6
 
 func (s *Store) findGrade(ctx context.Context, tx *sql.Tx, id string) (g store.Grade, lease string, err error) {
 	g, err = scanGrade(tx.StmtContext(ctx, s.grades.findGrade).QueryRowContext(ctx, id), &lease)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = store.ErrNotFound
-	}
-	return g, lease, err
+	return g, lease, orNotFound(err)
 }
 
 // join makes a launch the newest one of its cell.
@@ -291,10 +273,7 @@ func (s *Store) Progress(ctx context.Context, subject, activity string) (json.Ra
 	var state string
 	err := s.read(ctx, "find progress", func(ctx context.Context) error {
 		err := s.grades.readProgress.QueryRowContext(ctx, subject, activity).Scan(&state)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
-		return err
+		return orNotFound(err)
 	})
 	if err != nil {
 		return nil, err
@@ -307,28 +286,18 @@ func (s *Store) LeaseGrades(ctx context.Context, now, until time.Time, n int, fu
 	if len(full) > store.MaxFull {
 		return nil, fmt.Errorf("%w: more than %d full registrations", store.ErrInvalid, store.MaxFull)
 	}
-	lease := rand.Text()
-	args := []any{lease, micros(until), micros(now), micros(now.Add(store.LongestPause)), n}
+	var but []any
 	for i := range store.MaxFull {
 		if i < len(full) {
-			args = append(args, full[i])
+			but = append(but, full[i])
 		} else {
-			args = append(args, "") // which none is
+			but = append(but, "") // which none is
 		}
 	}
-	var leased []store.LeasedGrade
-	err := s.inTx(ctx, "lease grades", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.StmtContext(ctx, s.grades.leaseGrades).QueryContext(ctx, args...)
-		if err != nil {
-			return err
-		}
-		found, err := scanGrades(rows)
-		leased = leased[:0]
-		for _, g := range found {
-			leased = append(leased, store.LeasedGrade{Grade: g, Lease: lease})
-		}
-		return err
-	})
+	leased, err := leaseDue(ctx, s, "lease grades", s.grades.leaseGrades, now, until, n, func(r row, lease string) (store.LeasedGrade, error) {
+		g, err := scanGrade(r)
+		return store.LeasedGrade{Grade: g, Lease: lease}, err
+	}, but...)
 	if err != nil {
 		return nil, err
 	}
@@ -362,15 +331,8 @@ func (s *Store) UpdateGrade(ctx context.Context, id, lease string, release bool,
 		if release {
 			keep = ""
 		}
-		res, err := tx.StmtContext(ctx, s.grades.updateLeased).ExecContext(ctx,
+		return changeRow(ctx, tx.StmtContext(ctx, s.grades.updateLeased), store.ErrLeaseLost,
 			id, lease, string(after.Address), string(after.State), due(after.DueAt), updated, keep)
-		if err != nil {
-			return err
-		}
-		if rows, err := res.RowsAffected(); err != nil || rows == 1 {
-			return err
-		}
-		return store.ErrLeaseLost
 	}))
 }
 
@@ -394,10 +356,7 @@ func (s *Store) ListGrades(ctx context.Context, f store.GradeFilter) ([]store.Gr
 	var grades []store.Grade
 	err := s.read(ctx, "list grades", func(ctx context.Context) error {
 		rows, err := s.grades.listGrades.QueryContext(ctx, f.Subject, f.Activity, f.Registration, f.ID, max(1, f.Limit))
-		if err != nil {
-			return err
-		}
-		grades, err = scanGrades(rows)
+		grades, err = collect(rows, err, func(r row) (store.Grade, error) { return scanGrade(r) })
 		return err
 	})
 	return grades, err
@@ -439,14 +398,7 @@ func (s *Store) SetLineItem(ctx context.Context, l store.Link, lease, url string
 		if lease == "" {
 			return store.ErrLeaseLost
 		}
-		res, err := tx.StmtContext(ctx, s.grades.setLineItem).ExecContext(ctx, l.ID(), lease, url)
-		if err != nil {
-			return err
-		}
-		if rows, err := res.RowsAffected(); err != nil || rows == 1 {
-			return err
-		}
-		return store.ErrLeaseLost
+		return changeRow(ctx, tx.StmtContext(ctx, s.grades.setLineItem), store.ErrLeaseLost, l.ID(), lease, url)
 	})
 }
 
@@ -465,39 +417,33 @@ func due(t time.Time) sql.NullInt64 {
 	return sql.NullInt64{Int64: micros(t), Valid: !t.IsZero()}
 }
 
+func fromDue(m sql.NullInt64) time.Time {
+	if !m.Valid {
+		return time.Time{}
+	}
+	return fromMicros(m.Int64)
+}
+
 func sameGrade(a, b *store.Grade) bool {
 	return a.Subject == b.Subject && a.Activity == b.Activity && a.DueAt.Equal(b.DueAt) &&
 		bytes.Equal(a.Address, b.Address) && bytes.Equal(a.State, b.State)
 }
 
-func scanGrades(rows *sql.Rows) (grades []store.Grade, err error) {
-	for rows.Next() {
-		g, err := scanGrade(rows)
-		if err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		grades = append(grades, g)
-	}
-	return grades, errors.Join(rows.Err(), rows.Close())
-}
-
 // scanGrade reads gradeColumns, and into more what follows them.
-func scanGrade(row interface{ Scan(into ...any) error }, more ...any) (store.Grade, error) {
+func scanGrade(r row, more ...any) (store.Grade, error) {
 	var (
 		g              store.Grade
 		address, state string
 		dueAt          sql.NullInt64
 		updated        int64
 	)
-	if err := row.Scan(append([]any{
+	if err := r.Scan(append([]any{
 		&g.Key.Registration, &g.Key.DeploymentID, &g.Key.ContextID, &g.Key.ResourceLinkID, &g.Key.LTIUserID,
 		&g.Subject, &g.Activity, &address, &state, &dueAt, &updated,
 	}, more...)...); err != nil {
 		return store.Grade{}, err
 	}
 	g.Address, g.State, g.UpdatedAt = json.RawMessage(address), json.RawMessage(state), fromMicros(updated)
-	if dueAt.Valid {
-		g.DueAt = fromMicros(dueAt.Int64)
-	}
+	g.DueAt = fromDue(dueAt)
 	return g, nil
 }

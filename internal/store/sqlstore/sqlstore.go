@@ -17,7 +17,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -48,7 +47,8 @@ type Store struct {
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
 
-	grades gradeStatements
+	grades  gradeStatements
+	results resultStatements
 }
 
 var _ store.Store = (*Store)(nil)
@@ -87,7 +87,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	for i, text := range moves {
 		moving = append(moving, statement{&s.moves[i], s.engine.Write, text})
 	}
-	return errors.Join(s.prepareGrades(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
+	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
 		{&s.accountBySubject, s.engine.Write, accountBySubject},
 		{&s.insertDirectoryAccount, s.engine.Write, insertDirectoryAccount},
 		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
@@ -95,7 +95,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.wantEnrolment, s.engine.Write, wantEnrolment},
 		{&s.putPending, s.engine.Write, putPending},
 		{&s.findPending, s.engine.Read, findPending},
-		{&s.leaseEnrolments, s.engine.Write, leaseEnrolments + s.engine.Claim + leaseEnrolmentsEnd},
+		{&s.leaseEnrolments, s.engine.Write, s.leaseText("enrolments", "subject, group_name", "", " subject, group_name, attempts")},
 		{&s.settleEnrolment, s.engine.Write, settleEnrolment},
 		{&s.insertNonce, s.engine.Write, `
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
@@ -140,32 +140,6 @@ func (s *Store) prepare(ctx context.Context) error {
 	}))
 }
 
-// statement is one to prepare.
-type statement struct {
-	stmt **sql.Stmt
-	db   *sql.DB
-	text string
-}
-
-func (s *Store) prepareAll(ctx context.Context, statements []statement) error {
-	for _, p := range statements {
-		var err error
-		if *p.stmt, err = p.db.PrepareContext(ctx, s.text(p.text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// text puts a statement into the engine's words. None holds a question mark but
-// those of its parameters.
-func (s *Store) text(statement string) string {
-	if s.engine.Dollar {
-		return strings.ReplaceAll(statement, "?", "$")
-	}
-	return statement
-}
-
 // Lookups returns the queries that find a person and a launch by what arrives
 // from outside, with arguments, in the engine's words. They must not become slower
 // as the tables grow; the tests of an engine ask it how it would go about them.
@@ -180,6 +154,18 @@ func (s *Store) Lookups() map[string][]any {
 		s.text(findProgress):   {"subject", "activity"},
 		s.text(gradesOfPerson): {"subject", "activity"},
 		s.text(findGrade):      {"id"},
+
+		s.text(findLearner):     {"realm", "learner"},
+		s.text(members):         {"line item", "", 10},
+		s.text(findResult):      {"id"},
+		s.text(resultByOutcome): {"outcome"},
+		s.text(resultHistory):   {"id", 10},
+		s.text(findToolItem):    {"line item"},
+		s.text(listToolItems):   {"realm", "activity"},
+
+		s.text(listResults(resultID)):       {"", "", "", "", "", "", "id", 10},
+		s.text(listResults(resultSubject)):  {"", "", "", "subject", "", "", "", 10},
+		s.text(listResults(resultActivity)): {"", "activity", "", "", "", "", "", 10},
 	}
 }
 
@@ -198,17 +184,9 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 		l.Claims = nil
 	}
 	err = s.inTx(ctx, "accept launch", func(ctx context.Context, tx *sql.Tx) error {
-		res, err := tx.StmtContext(ctx, s.insertNonce).ExecContext(ctx,
-			n.Nonce.Scope, hashNonce(n.Nonce.Value), n.ID, micros(n.Nonce.ExpiresAt))
-		if err != nil {
+		if err := s.spendNonce(ctx, tx, &n.Nonce, n.ID); err != nil {
 			return err
 		}
-		if rows, err := res.RowsAffected(); err != nil {
-			return err
-		} else if rows == 0 {
-			return store.ErrReplayed
-		}
-
 		person, err := s.person(ctx, tx, n, now)
 		if err != nil {
 			return err
@@ -219,7 +197,7 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 			n.ID, n.Activity, n.Platform, n.Version, n.Realm, n.LTIUserID, string(roles), n.Role,
 			n.ContextID, n.ContextTitle, n.ResourceLinkID, n.ResourceLinkTitle,
 			n.DeploymentID, n.Issuer, n.ClientID, n.ConsumerKey,
-			sql.NullString{String: string(n.Claims), Valid: len(n.Claims) > 0}, now); err != nil {
+			nullText(n.Claims), now); err != nil {
 			return err
 		}
 		if n.Grade != nil {
@@ -239,6 +217,16 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 		return store.Launch{}, err
 	}
 	return l, nil
+}
+
+// spendNonce spends a nonce, if there is one; launchID is empty where it is not that
+// of a launch.
+func (s *Store) spendNonce(ctx context.Context, tx *sql.Tx, n *store.Nonce, launchID string) error {
+	if n == nil {
+		return nil
+	}
+	return changeRow(ctx, tx.StmtContext(ctx, s.insertNonce), store.ErrReplayed,
+		n.Scope, hashNonce(n.Value), launchID, micros(n.ExpiresAt))
 }
 
 // ExchangeTicket implements store.Store.
@@ -320,10 +308,7 @@ func (s *Store) LaunchByNonce(ctx context.Context, scope, nonce string) (store.L
 	var l store.Launch
 	err := s.read(ctx, "find launch", func(ctx context.Context) (err error) {
 		l, err = scanLaunch(s.launchByNonce.QueryRowContext(ctx, scope, hashNonce(nonce)))
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
-		return err
+		return orNotFound(err)
 	})
 	if err != nil {
 		return store.Launch{}, err
@@ -342,10 +327,7 @@ func (s *Store) Launch(ctx context.Context, id string) (store.Launch, error) {
 	)
 	err := s.read(ctx, "find launch", func(ctx context.Context) (err error) {
 		l, err = scanLaunch(s.launchByID.QueryRowContext(ctx, id), &active)
-		if errors.Is(err, sql.ErrNoRows) {
-			return store.ErrNotFound
-		}
-		return err
+		return orNotFound(err)
 	})
 	switch {
 	case err != nil:
@@ -435,14 +417,14 @@ func (s *Store) Close() error {
 }
 
 // scanLaunch reads launchColumns, and into more what follows them.
-func scanLaunch(row *sql.Row, more ...any) (store.Launch, error) {
+func scanLaunch(r row, more ...any) (store.Launch, error) {
 	var (
 		l       store.Launch
 		roles   string
 		claims  sql.NullString
 		created int64
 	)
-	if err := row.Scan(append([]any{
+	if err := r.Scan(append([]any{
 		&l.ID, &l.Activity, &l.Platform, &l.Version, &l.Realm, &l.LTIUserID, &roles, &l.Role,
 		&l.ContextID, &l.ContextTitle, &l.ResourceLinkID, &l.ResourceLinkTitle,
 		&l.DeploymentID, &l.Issuer, &l.ClientID, &l.ConsumerKey, &claims, &created,

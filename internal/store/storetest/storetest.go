@@ -27,6 +27,7 @@ type Opener func(t *testing.T, now func() time.Time) store.Store
 // Run runs the suite. newDatabase returns the Opener of a fresh, empty database.
 func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 	all := maps.Clone(gradeTests)
+	maps.Copy(all, resultTests)
 	maps.Copy(all, map[string]func(*testing.T, *fixture){
 		"an accepted launch comes back whole":                       testAcceptLaunch,
 		"a nonce is spent once in its scope":                        testReplay,
@@ -465,16 +466,21 @@ func testInvalid(t *testing.T, f *fixture) {
 	wantErr(t, err, nil)
 }
 
-func testHostileText(t *testing.T, f *fixture) {
-	s := f.open(t)
-	first := accept(t, s, launch("u0"))
+// hostileTexts are identifiers that mean something elsewhere, and the longest one.
+func hostileTexts() []string {
 	// No engine can make it shorter by compressing it.
 	var longest string
 	for len(longest) < store.MaxIdentifier {
 		longest += rand.Text()
 	}
 	longest = longest[:store.MaxIdentifier-2] + "é"
-	for _, text := range []string{"'; DROP TABLE accounts; --", "' OR '1'='1", "%", "_", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", longest} {
+	return []string{"'; DROP TABLE accounts; --", "' OR '1'='1", "%", "_", `"%s?1$1{}`, "\U0001F9D7 \u202e\ufeff", longest}
+}
+
+func testHostileText(t *testing.T, f *fixture) {
+	s := f.open(t)
+	first := accept(t, s, launch("u0"))
+	for _, text := range hostileTexts() {
 		long := strings.Repeat(text, 100_000/len(text))
 		n := launch(text, func(n *store.NewLaunch) {
 			n.Nonce.Value, n.ContextTitle, n.Realm, n.Roles = text, text, text, []string{text, long}
