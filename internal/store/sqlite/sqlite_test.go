@@ -248,9 +248,9 @@ func TestWaitsForAnotherWriter(t *testing.T) {
 	}
 }
 
-// Most launches are by people who come back unchanged.
-func TestAKnownPersonCostsThreeRows(t *testing.T) {
-	s := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
+// wantRows checks how many rows a call writes.
+func wantRows(t *testing.T, s *Store, name string, want int, call func() error) {
+	t.Helper()
 	changes := func() (n int) {
 		t.Helper()
 		if err := s.write.QueryRow("SELECT total_changes()").Scan(&n); err != nil {
@@ -258,6 +258,18 @@ func TestAKnownPersonCostsThreeRows(t *testing.T) {
 		}
 		return n
 	}
+	before := changes()
+	if err := call(); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	if got := changes() - before; got != want {
+		t.Errorf("%s: %d rows written, want %d", name, got, want)
+	}
+}
+
+// Most launches are by people who come back unchanged.
+func TestAKnownPersonCostsThreeRows(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
 	for i, step := range []struct {
 		name string
 		edit func(*store.NewLaunch)
@@ -277,13 +289,27 @@ func TestAKnownPersonCostsThreeRows(t *testing.T) {
 		n := newLaunch(fmt.Sprint(i))
 		n.Nonce.Value = n.ID
 		step.edit(&n)
-		before := changes()
-		if _, err := s.AcceptLaunch(t.Context(), n); err != nil {
-			t.Fatalf("%s: %v", step.name, err)
-		}
-		if got := changes() - before; got != step.rows {
-			t.Errorf("%s: %d rows written, want %d", step.name, got, step.rows)
-		}
+		wantRows(t, s, step.name, step.rows, func() error {
+			_, err := s.AcceptLaunch(t.Context(), n)
+			return err
+		})
+	}
+}
+
+// A learner who opens an activity again costs what must be written: when they were
+// seen, and the nonce.
+func TestAKnownLearnerCostsTwoRows(t *testing.T) {
+	s := mustOpen(t, filepath.Join(t.TempDir(), "store.db"))
+	for i, rows := range []int{2, 1, 1} {
+		wantRows(t, s, "meet", 1, func() error {
+			_, err := s.MeetLearner(t.Context(), store.Learner{Realm: "r", ID: fmt.Sprint(i), Subject: "u"})
+			return err
+		})
+		wantRows(t, s, "begin", rows, func() error {
+			n := store.Nonce{Scope: "scope", Value: fmt.Sprint(i), ExpiresAt: time.Now().Add(time.Hour)}
+			_, err := s.BeginResult(t.Context(), &n, store.Result{Key: store.ResultKey{Realm: "r", Activity: "a", LearnerID: "0"}})
+			return err
+		})
 	}
 }
 
