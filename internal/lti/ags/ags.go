@@ -3,8 +3,10 @@
 // are the columns of a grade book, scores, which a tool sends, and results,
 // which the platform makes of them.
 //
-// [Client] is the tool's side. What a platform has to read, a score, is read by
-// [ParseScore].
+// [Client] is the tool's side. A platform reads scores with [ParseScore], line items
+// with [ParseLineItem] and queries with [ParseItemsQuery] and
+// [ParseResultsQuery], and answers with [AnswerLineItem], [AnswerLineItems] and
+// [AnswerResults].
 package ags
 
 import (

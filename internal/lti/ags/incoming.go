@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/decimal"
 	"github.com/lti-operator/lti-operator/internal/lti/service"
 )
 
@@ -17,10 +18,10 @@ const MaxScoreBytes = 64 << 10
 // 255 characters).
 const maxUserID = 255
 
-// Reading says how a score is read.
+// Reading says how something that a tool sent is read.
 type Reading int
 
-// How a score is read.
+// How it is read.
 const (
 	// Strict is what the specification says.
 	Strict Reading = iota
@@ -41,20 +42,13 @@ const (
 // ParameterMissing, ParameterInvalid. Who may send a score for whom is for the
 // caller to check, and so is the order of timestamps.
 func ParseScore(body []byte, how Reading) (Score, error) {
-	if len(body) > MaxScoreBytes {
-		return Score{}, lti.Refuse(lti.RequestTooLarge, "score of more than %d bytes", MaxScoreBytes)
+	p, err := read(body, MaxScoreBytes, "score", how)
+	if err != nil {
+		return Score{}, err
 	}
-	o, err := readObject(service.Trim(body))
-	switch {
-	case errors.Is(err, errRepeated):
-		return Score{}, lti.Refuse(lti.ParameterRepeated, "a member of the score occurs more than once")
-	case err != nil:
-		return Score{}, lti.Refuse(lti.RequestMalformed, "score is not a JSON object")
-	}
-	p := scoreReader{object: o, strict: how == Strict}
 	s := Score{
 		UserID:           p.user("userId", true),
-		Timestamp:        p.time(o, "timestamp", true),
+		Timestamp:        p.time(p.object, "timestamp", true),
 		ActivityProgress: ActivityProgress(p.text("activityProgress", true)),
 		GradingProgress:  GradingProgress(p.text("gradingProgress", true)),
 		Comment:          p.text("comment", false),
@@ -74,27 +68,42 @@ func ParseScore(body []byte, how Reading) (Score, error) {
 	return s, nil
 }
 
-// scoreReader reads members and keeps the first refusal.
-type scoreReader struct {
+// reader reads members and keeps the first refusal.
+type reader struct {
 	object
 	strict bool
 	err    error
 }
 
-func (p *scoreReader) invalid(name string) {
+// read reads an object of at most so many bytes; what is what it is called.
+func read(body []byte, most int, what string, how Reading) (*reader, error) {
+	if len(body) > most {
+		return nil, lti.Refuse(lti.RequestTooLarge, "%s of more than %d bytes", what, most)
+	}
+	o, err := readObject(service.Trim(body))
+	switch {
+	case errors.Is(err, errRepeated):
+		return nil, lti.Refuse(lti.ParameterRepeated, "a member of the %s occurs more than once", what)
+	case err != nil:
+		return nil, lti.Refuse(lti.RequestMalformed, "%s is not a JSON object", what)
+	}
+	return &reader{object: o, strict: how == Strict}, nil
+}
+
+func (p *reader) invalid(name string) {
 	if p.err == nil {
 		p.err = lti.Refuse(lti.ParameterInvalid, "member %s has a value that the specification does not allow", name)
 	}
 }
 
-func (p *scoreReader) missing(name string) {
+func (p *reader) missing(name string) {
 	if p.err == nil {
 		p.err = lti.Refuse(lti.ParameterMissing, "missing: %s", name)
 	}
 }
 
 // absent handles a member that is not there.
-func (p *scoreReader) absent(o object, name string, required bool) bool {
+func (p *reader) absent(o object, name string, required bool) bool {
 	if o.has(name) {
 		return false
 	}
@@ -104,7 +113,7 @@ func (p *scoreReader) absent(o object, name string, required bool) bool {
 	return true
 }
 
-func (p *scoreReader) text(name string, required bool) string {
+func (p *reader) text(name string, required bool) string {
 	if p.absent(p.object, name, required) {
 		return ""
 	}
@@ -116,7 +125,7 @@ func (p *scoreReader) text(name string, required bool) string {
 }
 
 // user reads a user ID.
-func (p *scoreReader) user(name string, required bool) string {
+func (p *reader) user(name string, required bool) string {
 	if p.absent(p.object, name, required) {
 		return ""
 	}
@@ -135,7 +144,7 @@ func (p *scoreReader) user(name string, required bool) string {
 	return s
 }
 
-func (p *scoreReader) time(o object, name string, required bool) time.Time {
+func (p *reader) time(o object, name string, required bool) time.Time {
 	if p.absent(o, name, required) {
 		return time.Time{}
 	}
@@ -153,7 +162,7 @@ func (p *scoreReader) time(o object, name string, required bool) time.Time {
 	return t
 }
 
-func (p *scoreReader) points() *Points {
+func (p *reader) points() *Points {
 	// A score without points may still name their maximum; it says nothing.
 	if p.absent(p.object, "scoreGiven", false) || p.absent(p.object, "scoreMaximum", true) {
 		return nil
@@ -162,15 +171,23 @@ func (p *scoreReader) points() *Points {
 	if !ok || given.Sign() < 0 {
 		p.invalid("scoreGiven")
 	}
+	return &Points{Given: given, Maximum: p.maximum()}
+}
+
+// maximum reads scoreMaximum, which must be there.
+func (p *reader) maximum() decimal.Decimal {
+	if p.absent(p.object, "scoreMaximum", true) {
+		return decimal.Decimal{}
+	}
 	maximum, ok := p.number("scoreMaximum", !p.strict)
 	if !ok || maximum.Sign() <= 0 {
 		p.invalid("scoreMaximum")
 	}
-	return &Points{Given: given, Maximum: maximum}
+	return maximum
 }
 
 // submission reads the times of the submission, if there is one.
-func (p *scoreReader) submission() (started, submitted time.Time) {
+func (p *reader) submission() (started, submitted time.Time) {
 	if p.absent(p.object, "submission", false) {
 		return started, submitted
 	}

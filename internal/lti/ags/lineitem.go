@@ -23,6 +23,10 @@ type LineItem struct {
 	// ResourceID and Tag are the tool's own.
 	ResourceID string `json:"resourceId,omitempty"`
 	Tag        string `json:"tag,omitempty"`
+	// StartDateTime and EndDateTime say when learners can hand something in, as the
+	// tool wrote it. A client neither sends nor reads them.
+	StartDateTime string `json:"startDateTime,omitempty"`
+	EndDateTime   string `json:"endDateTime,omitempty"`
 }
 
 // Filter selects line items; empty members select all (AGS section 3.2.9).
@@ -30,7 +34,8 @@ type Filter struct {
 	ResourceLinkID, ResourceID, Tag string
 }
 
-func (f Filter) selects(l LineItem) bool {
+// Selects reports whether a line item is among those.
+func (f Filter) Selects(l LineItem) bool {
 	return (f.ResourceLinkID == "" || f.ResourceLinkID == l.ResourceLinkID) &&
 		(f.ResourceID == "" || f.ResourceID == l.ResourceID) &&
 		(f.Tag == "" || f.Tag == l.Tag)
@@ -45,7 +50,7 @@ func (l LineItem) Encode() ([]byte, error) {
 	case l.ScoreMaximum.Sign() <= 0:
 		return nil, service.Refuse("the maximum of the line item is not more than 0")
 	}
-	l.ID = ""
+	l.ID, l.StartDateTime, l.EndDateTime = "", "", ""
 	return json.Marshal(l)
 }
 
@@ -88,7 +93,7 @@ func (c *Client) LineItems(ctx context.Context, lineItemsURL string, f Filter) (
 		if l.ID, ok = service.Within(base, l.ID); !ok {
 			return service.Invalid(status, "a line item has no address, or one at another place than the list")
 		}
-		if f.selects(l) {
+		if f.Selects(l) {
 			found = append(found, l)
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
@@ -133,8 +134,9 @@ func (m Member) wire() (wireMember, error) {
 	default:
 		return w, errors.New("nrps: a member has an unknown status")
 	}
-	if m.UserID == "" {
-		return w, errors.New("nrps: a member has no user ID")
+	// Otherwise it would be changed on the way, and become somebody else's.
+	if m.UserID == "" || !utf8.ValidString(m.UserID) {
+		return w, errors.New("nrps: a member has no user ID, or one that is not text")
 	}
 	for _, r := range m.Roles {
 		if r.Scope == launch.UnknownRole {
@@ -163,9 +165,10 @@ type Query struct {
 }
 
 // ParseQuery reads the query of a request (NRPS, "Role query parameter", "Limit
-// query parameter" and "Resource link parameter"). What it does not know is ignored. Refusals are ParameterRepeated and
-// ParameterInvalid, the latter also for a role that is in no vocabulary known
-// here: to say that nobody has it might make the tool remove everybody.
+// query parameter" and "Resource link parameter"). What it does not know is
+// ignored. Refusals are ParameterRepeated and ParameterInvalid, the latter also for
+// a role that is in no vocabulary known here: to say that nobody has it might make
+// the tool remove everybody.
 func ParseQuery(params lti.Params) (Query, error) {
 	var q Query
 	var err error

@@ -25,8 +25,9 @@ type Page struct {
 }
 
 // ParsePage reads the page out of a query: limit, of which more than most counts
-// as most, as does none at all (a platform may send fewer than are asked for), and what [Page.Next] wrote. Refusals are ParameterRepeated and
-// ParameterInvalid, for a limit that is not a whole number of at least 1.
+// as most, as does none at all (a platform may send fewer than are asked for), and
+// what [Page.Next] wrote. Refusals are ParameterRepeated and ParameterInvalid, for
+// a limit that is not a whole number of at least 1.
 func ParsePage(query lti.Params, most int) (Page, error) {
 	p := Page{Limit: most}
 	limit, err := Parameter(query, "limit")
