@@ -92,7 +92,7 @@ func requiredParams() []string {
 // Verified.Nonce.
 func Verify(ctx context.Context, r Request, secrets Secrets, now time.Time) (*Verified, error) {
 	if r.Method != http.MethodPost {
-		return nil, lti.Refuse(lti.MethodNotAllowed, "a signed form is sent with POST")
+		return nil, lti.Refuse(lti.MethodNotAllowed, "a signed request is sent with POST")
 	}
 	base, err := BaseURI(r.URL)
 	if err != nil {
