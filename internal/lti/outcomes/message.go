@@ -3,8 +3,9 @@
 // deleted with an XML message ("POX") whose request is signed with OAuth 1.0a.
 //
 // [Client] is the tool's side. The platform's side reads messages with
-// [ParseRequest] and answers with [Request.Answer]; it verifies the signature
-// over the body as it arrived before it reads anything.
+// [ParseRequest] and answers with [Request.Answer] or [Request.Refused]; it verifies
+// the signature over the body as it arrived, with [oauth1.VerifyBody], before it
+// reads anything.
 package outcomes
 
 import (
@@ -257,6 +258,20 @@ func (r *Request) Answer(messageID string, code CodeMajor, description string) R
 		a.MessageRef, a.Operation = r.MessageID, r.Operation
 	}
 	return a
+}
+
+// Refused returns the answer to a request that is refused, with an ID of its own:
+// Unsupported for an operation that Known does not know, Failure for everything
+// else, described by what the code means. The request may be nil.
+//
+// What the tool cannot help and may try again, such as StoreUnavailable, is better
+// answered with the HTTP status of the code: tools take Failure for final.
+func (r *Request) Refused(messageID string, code lti.Code) Response {
+	major := Failure
+	if code == lti.OperationUnsupported {
+		major = Unsupported
+	}
+	return r.Answer(messageID, major, code.Reason().Summary)
 }
 
 // Encode returns the message. Characters that XML does not allow, which the

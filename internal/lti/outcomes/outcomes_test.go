@@ -572,6 +572,76 @@ func TestARealMoodle(t *testing.T) {
 	}
 }
 
+// The platform's whole side, for what a tool of LTI 1.1 sends: the signature over
+// the bytes, the message, and an answer that the tool's side reads.
+func TestThePlatformAnswers(t *testing.T) {
+	const key, shared, address = "key", "s3cret", "https://lti.acme.example/tools/quiz/outcomes"
+	now := time.Unix(1_800_000_000, 0)
+	known := func(context.Context, string) ([]string, error) { return []string{shared}, nil }
+	message := func(operation, rest string) string {
+		return record("<" + operation + "Request><resultRecord><sourcedGUID><sourcedId>id-1</sourcedId></sourcedGUID>" + rest + "</resultRecord></" + operation + "Request>")
+	}
+	var stored *decimal.Decimal
+	half := score(t, "0.5")
+	for _, step := range []struct {
+		name, body string
+		code       CodeMajor
+		operation  Operation
+		score      *decimal.Decimal
+	}{
+		{"read without a grade", message("readResult", ""), Success, ReadResult, nil},
+		{"replace", message("replaceResult", `<result><resultScore><language>en</language><textString>0.50</textString></resultScore></result>`), Success, ReplaceResult, nil},
+		{"read", message("readResult", ""), Success, ReadResult, half},
+		{"replace by too much", message("replaceResult", `<result><resultScore><textString>1.01</textString></resultScore></result>`), Failure, ReplaceResult, nil},
+		{"replace by nothing", message("replaceResult", ""), Failure, ReplaceResult, nil},
+		{"read again", message("readResult", ""), Success, ReadResult, half},
+		{"delete", message("deleteResult", ""), Success, DeleteResult, nil},
+		{"read what is deleted", message("readResult", ""), Success, ReadResult, nil},
+		{"something else", message("readMembership", ""), Unsupported, "readMembership", nil},
+		{"nothing", "<a/>", Failure, "", nil},
+	} {
+		header, err := oauth1.SignBody(address, []byte(step.body), oauth1.Credentials{ConsumerKey: key, SharedSecret: shared}, "", now, step.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := oauth1.VerifyBody(t.Context(), oauth1.BodyRequest{Method: http.MethodPost, URL: address, Authorization: header, Body: []byte(step.body)}, known, now); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		r, err := ParseRequest([]byte(step.body))
+		var a Response
+		switch {
+		case err != nil:
+			a = r.Refused("m", lti.CodeOf(err))
+		case !r.Operation.Known():
+			a = r.Refused("m", lti.OperationUnsupported)
+		default:
+			a = r.Answer("m", Success, "")
+			switch r.Operation {
+			case ReplaceResult:
+				stored = r.Score
+			case DeleteResult:
+				stored = nil
+			case ReadResult:
+				a.Score = stored
+			}
+		}
+		text, err := a.Encode()
+		if err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if step.operation == ReadResult && step.score == nil && !strings.Contains(string(text), "<textString></textString>") {
+			t.Errorf("%s: %s", step.name, text)
+		}
+		back, err := ParseResponse(text)
+		if err != nil || back.CodeMajor != step.code || back.Operation != step.operation || (back.Description == "") != (step.code == Success) {
+			t.Errorf("%s: %+v, %v", step.name, back, err)
+		}
+		if err == nil && !cmp.Equal(back.Score, step.score, same()) {
+			t.Errorf("%s: the grade is %v, want %v", step.name, back.Score, step.score)
+		}
+	}
+}
+
 func TestFraction(t *testing.T) {
 	for _, tt := range []struct{ given, maximum, want string }{
 		{"7.5", "10", "0.75"},
