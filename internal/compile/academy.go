@@ -4,6 +4,7 @@ package compile
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/url"
@@ -50,7 +51,8 @@ func (c *compiler) academy() {
 	}
 	scim, directory := c.directory(a, academyKeys)
 	learners, signIn := c.learners(a, academyKeys)
-	r.apply(clientsVerdict, directory, signIn, own.verdict)
+	webhook, signing := c.webhook(a, academyKeys)
+	r.apply(clientsVerdict, directory, signIn, signing, own.verdict)
 	r.Served = true
 	table := &routing.Table{
 		Academy: routing.Academy{
@@ -65,6 +67,7 @@ func (c *compiler) academy() {
 			PublicKeys:     own.public,
 			SCIM:           scim,
 			Learners:       learners,
+			ResultsWebhook: webhook,
 		},
 		AcademyKeys: *academyKeys,
 		Revoked:     c.revoked,
@@ -176,6 +179,55 @@ func (c *compiler) learners(a *v1alpha1.LTIAcademy, academyKeys *routing.Academy
 	}
 	academyKeys.LearnersSecret = data[0]
 	return &routing.Learners{IssuerURL: string(in.IssuerURL), ClientID: in.ClientID, SubjectClaim: in.SubjectClaim}, verdict{}
+}
+
+// webhook resolves where results of external activities are sent to. One whose secret is missing is served all the same:
+// results wait for it, instead of passing for what nobody wants.
+func (c *compiler) webhook(a *v1alpha1.LTIAcademy, academyKeys *routing.AcademyKeys) (string, verdict) {
+	if a.Spec.Results == nil {
+		return "", verdict{}
+	}
+	const field = "spec.results.webhook.signingSecretRef"
+	in := a.Spec.Results.Webhook
+	name := in.SigningSecretRef.Name
+	data, v := c.secretData(field, name, v1alpha1.SecretKeySigningSecret)
+	if !v.ok() {
+		return string(in.URL), v
+	}
+	bad := func(key string) verdict {
+		return refused(v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+			"%s: the value of %s in Secret %s must be %s and the base64 of %d to %d random bytes (Standard Webhooks)",
+			field, key, name, webhookSecretPrefix, minWebhookSecret, maxWebhookSecret))
+	}
+	if !isWebhookSecret(data[0]) {
+		return string(in.URL), bad(v1alpha1.SecretKeySigningSecret)
+	}
+	academyKeys.WebhookSecrets = data
+	previous := strings.TrimSpace(string(c.in.Secrets[name].Data[v1alpha1.SecretKeyPreviousSigningSecret]))
+	if previous == "" || previous == data[0] {
+		return string(in.URL), verdict{}
+	}
+	if !isWebhookSecret(previous) {
+		return string(in.URL), bad(v1alpha1.SecretKeyPreviousSigningSecret)
+	}
+	academyKeys.WebhookSecrets = append(academyKeys.WebhookSecrets, previous)
+	return string(in.URL), verdict{}
+}
+
+// A secret as Standard Webhooks writes symmetric ones: the prefix, and the base64 of so many bytes.
+const (
+	webhookSecretPrefix                = "whsec_"
+	minWebhookSecret, maxWebhookSecret = 24, 64
+)
+
+func isWebhookSecret(text string) bool {
+	encoded, ok := strings.CutPrefix(text, webhookSecretPrefix)
+	// A decoder passes over line ends.
+	if !ok || strings.ContainsAny(encoded, "\r\n") {
+		return false
+	}
+	secret, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	return err == nil && minWebhookSecret <= len(secret) && len(secret) <= maxWebhookSecret
 }
 
 // minClientSecret is the least length of an application's secret. Only its SHA-256 reaches the handler, which is safe

@@ -58,14 +58,23 @@ func (c *compiler) keep() {
 	for _, credential := range table.Credentials {
 		claimed[credential.ConsumerKey] = true
 	}
+	stays := func(name string) bool {
+		return slices.ContainsFunc(activities, func(a routing.Activity) bool { return a.Name == name })
+	}
 	var credentials []routing.Credential
 	for _, credential := range kept.Credentials {
-		stays := slices.ContainsFunc(activities, func(a routing.Activity) bool { return a.Name == credential.Activity })
-		if stays && !claimed[credential.ConsumerKey] {
+		if stays(credential.Activity) && !claimed[credential.ConsumerKey] {
 			credentials = append(credentials, credential)
 		}
 	}
 	table.Credentials = append(credentials, table.Credentials...)
+	var external []routing.ExternalCredential
+	for _, credential := range kept.ExternalCredentials {
+		if stays(credential.Activity) {
+			external = append(external, credential)
+		}
+	}
+	table.ExternalCredentials = append(external, table.ExternalCredentials...)
 }
 
 // refuseOversizedPlatforms serves of an oversized platform what was handed out for it, its keys and whether it is
@@ -85,55 +94,84 @@ func (c *compiler) refuseOversizedPlatforms() {
 	}
 }
 
+// refuseOversizedTools does the same for tools.
 func (c *compiler) refuseOversizedTools() {
-	c.out.Table.Tools = slices.DeleteFunc(c.out.Table.Tools, func(x routing.Tool) bool {
-		size, oversized := oversized(x)
-		if oversized {
-			c.refuse(Ref{v1alpha1.KindTool, x.Name}, false, v1alpha1.ReasonOversized, tooLarge(size)+"; shorten its spec")
+	for i, t := range c.out.Table.Tools {
+		size, oversized := oversized(t)
+		if !oversized {
+			continue
 		}
-		return oversized
-	})
+		c.out.Table.Tools[i] = routing.Tool{Name: t.Name, Title: t.Title, Active: t.Active, Generation: t.Generation, PublicKeys: t.PublicKeys}
+		c.refuse(Ref{v1alpha1.KindTool, t.Name}, true, v1alpha1.ReasonOversized, tooLarge(size)+
+			"; shorten spec.lti13.jwks (or give spec.lti13.jwksURL instead) or spec.lti13.redirectURIs; until then launches are refused")
+	}
 }
 
 func (c *compiler) refuseOversizedActivities() {
 	left := map[string]bool{}
 	c.out.Table.Activities = slices.DeleteFunc(c.out.Table.Activities, func(a routing.Activity) bool {
-		// There are thousands, and hardly any is near the limit: JSON takes at most 6 bytes for one.
-		if a.Share == nil || len(a.Share.PlatformLabels) == 0 {
-			url := 0
-			if a.Share != nil {
-				url = len(a.Share.TargetURL)
-			}
-			if 6*(len(a.Name)+len(a.Title)+len(a.Description)+url)+1024 < routing.MaxEntryBytes {
-				return false
-			}
+		// There are thousands, and hardly any is near the limit.
+		if atMost(a) < routing.MaxEntryBytes {
+			return false
 		}
 		size, oversized := oversized(a)
 		if oversized {
 			left[a.Name] = true
 			c.refuse(Ref{v1alpha1.KindActivity, a.Name}, false, v1alpha1.ReasonOversized, tooLarge(size)+
-				"; shorten spec.description or spec.share.platforms")
+				"; shorten spec.description, spec.share.platforms or the parameters of spec.external")
 		}
 		return oversized
 	})
 	if len(left) > 0 {
 		c.dropCredentials(func(k routing.Credential) bool { return left[k.Activity] })
+		c.dropExternalCredentials(func(k routing.ExternalCredential) bool { return left[k.Activity] })
 	}
+}
+
+// atMost is a size that an activity does not reach in the table: JSON takes at most 6 bytes for one, and names of fields.
+func atMost(a routing.Activity) int {
+	size := len(a.Name) + len(a.Title) + len(a.Description)
+	if s := a.Share; s != nil {
+		size += len(s.TargetURL) + len(s.ClientID) + len(s.EnrolmentGroup)
+		for k, v := range s.PlatformLabels {
+			size += len(k) + len(v) + 1
+		}
+	}
+	if e := a.External; e != nil {
+		size += len(e.ReturnURL)
+		var parameters []routing.Parameter
+		if l := e.LTI12; l != nil {
+			size += len(l.LaunchURL) + len(l.ResourceLinkID)
+			parameters = l.Parameters
+		}
+		if l := e.LTI13; l != nil {
+			size += len(l.Tool) + len(l.ResourceURL) + len(l.ResourceLinkID)
+			parameters = l.Parameters
+		}
+		for _, p := range parameters {
+			size += len(p.Name) + len(p.Value) + 4
+		}
+	}
+	return 6*size + 1024
 }
 
 // refuseOversizedCredentials closes LTI 1.2 only, as every other fault of credentials does.
 func (c *compiler) refuseOversizedCredentials() {
-	c.dropCredentials(func(k routing.Credential) bool {
-		size := len(k.ConsumerKey)
-		for _, secret := range k.Secrets {
+	oversized := func(owner Ref, consumerKey string, secrets []string) bool {
+		size := len(consumerKey)
+		for _, secret := range secrets {
 			size += len(secret)
 		}
 		if size <= routing.MaxCredentialBytes {
 			return false
 		}
-		c.refuse(ownerOf(k), true, v1alpha1.ReasonOversized, fmt.Sprintf(
+		c.refuse(owner, true, v1alpha1.ReasonOversized, fmt.Sprintf(
 			"the LTI 1.2 credentials have %d bytes, at most %d are possible; put a shorter consumer key and secret into their Secret", size, routing.MaxCredentialBytes))
 		return true
+	}
+	c.dropCredentials(func(k routing.Credential) bool { return oversized(ownerOf(k), k.ConsumerKey, k.Secrets) })
+	c.dropExternalCredentials(func(k routing.ExternalCredential) bool {
+		return oversized(Ref{v1alpha1.KindActivity, k.Activity}, k.ConsumerKey, k.Secrets)
 	})
 }
 
@@ -156,6 +194,9 @@ func (c *compiler) members(part *routing.Table, inKeys bool) []Ref {
 	if inKeys {
 		for _, k := range part.Credentials {
 			here[ownerOf(k)] = true
+		}
+		for _, k := range part.ExternalCredentials {
+			here[Ref{v1alpha1.KindActivity, k.Activity}] = true
 		}
 		for _, k := range part.SigningKeys {
 			here[Ref{resourceKind(k.Kind), k.Name}] = true
@@ -246,6 +287,9 @@ func without(t *routing.Table, resources []Ref) *routing.Table {
 	out.Tools = slices.DeleteFunc(slices.Clone(t.Tools), func(x routing.Tool) bool { return gone[Ref{v1alpha1.KindTool, x.Name}] })
 	out.Activities = slices.DeleteFunc(slices.Clone(t.Activities), func(a routing.Activity) bool { return gone[Ref{v1alpha1.KindActivity, a.Name}] })
 	out.Credentials = slices.DeleteFunc(slices.Clone(t.Credentials), func(k routing.Credential) bool { return gone[ownerOf(k)] })
+	out.ExternalCredentials = slices.DeleteFunc(slices.Clone(t.ExternalCredentials), func(k routing.ExternalCredential) bool {
+		return gone[Ref{v1alpha1.KindActivity, k.Activity}]
+	})
 	out.SigningKeys = slices.DeleteFunc(slices.Clone(t.SigningKeys), func(k routing.SigningKey) bool { return gone[Ref{resourceKind(k.Kind), k.Name}] })
 	return &out
 }
@@ -273,6 +317,10 @@ func (c *compiler) refuse(ref Ref, served bool, reason, message string) {
 
 func (c *compiler) dropCredentials(drop func(routing.Credential) bool) {
 	c.out.Table.Credentials = slices.DeleteFunc(c.out.Table.Credentials, drop)
+}
+
+func (c *compiler) dropExternalCredentials(drop func(routing.ExternalCredential) bool) {
+	c.out.Table.ExternalCredentials = slices.DeleteFunc(c.out.Table.ExternalCredentials, drop)
 }
 
 func oversized(entry any) (size int, is bool) {

@@ -164,6 +164,81 @@ func TestAFullKeyShardLeavesOutItsActivities(t *testing.T) {
 	}
 }
 
+// externalActivity adds an activity that is opened with a key of another system.
+func externalActivity(in *Input, name, secret string) *v1alpha1.LTIActivity {
+	if in.Academy.Spec.Learners == nil {
+		in.Academy = in.Academy.DeepCopy()
+		in.Academy.Spec.Learners = &v1alpha1.AcademyLearners{OIDC: v1alpha1.LearnersOIDC{
+			IssuerURL: "https://id.acme.example", ClientID: "launch-handler", ClientSecretRef: v1alpha1.SecretReference{Name: "academy-app"},
+		}}
+	}
+	a := &v1alpha1.LTIActivity{Spec: v1alpha1.LTIActivitySpec{Title: "T", Type: v1alpha1.ELearning, External: &v1alpha1.ActivityExternal{
+		LTI12: &v1alpha1.ExternalLTI12{LaunchURL: "https://a.example", ResourceLinkID: "1", CredentialsSecretRef: v1alpha1.SecretReference{Name: secret}},
+	}}}
+	a.Name, a.CreationTimestamp = name, metav1.Unix(1<<31+int64(len(in.Activities)), 0)
+	in.Activities = append(in.Activities, a)
+	in.Secrets[secret] = in.Secrets[firstCredential(in)].DeepCopy()
+	in.Secrets[secret].Name = secret
+	return a
+}
+
+// Credentials of other systems fill key shards in the same way.
+func TestAFullKeyShardLeavesOutExternalActivities(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range 400 {
+		name := fmt.Sprintf("theirs-%04d", i)
+		externalActivity(&in, name, name)
+		in.Secrets[name].Data[v1alpha1.SecretKeySharedSecret] = []byte(noise(r, 7000))
+	}
+	out := Compile(in)
+	left := leftOut(t, out)
+	if out.Set == nil || len(left) == 0 || left["ladder-check"] || left["working-at-height"] {
+		t.Fatalf("left out are %v, error %v", left, out.PackError)
+	}
+	for _, k := range out.Table.ExternalCredentials {
+		if left[k.Activity] {
+			t.Errorf("the key of %s, which is left out, is in the table", k.Activity)
+		}
+	}
+	if got, want := len(out.Table.ExternalCredentials), 400-len(left); got != want {
+		t.Errorf("%d keys of other systems are in the table, want %d", got, want)
+	}
+}
+
+// What is not looked at closely is smaller than it is taken for.
+func TestNoActivityIsLargerThanItIsTakenFor(t *testing.T) {
+	worst := strings.Repeat("\x01", 500)
+	parameters := make([]routing.Parameter, 64)
+	labels := map[string]string{}
+	for i := range parameters {
+		parameters[i] = routing.Parameter{Name: "<", Value: worst[:i]}
+		labels[fmt.Sprint("<", i)] = "<"
+	}
+	for name, a := range map[string]routing.Activity{
+		"bare": {},
+		"shared": {
+			Name: worst, Title: worst, Description: worst, Type: "LearningPlaylist", DurationMinutes: 100_000, Generation: 1 << 62,
+			Share: &routing.Share{
+				TargetURL: worst, Presentation: routing.PresentationNewWindow, SignIn: routing.SignInOpenIDConnect, ClientID: worst, Grade: "Completion",
+				LineItem: routing.LineItemFromPlatform, EnrolmentGroup: worst, PlatformLabels: labels,
+			},
+		},
+		"by a form": {Name: worst, External: &routing.External{
+			Presentation: routing.PresentationNewWindow, ReturnURL: worst,
+			LTI12: &routing.ExternalLTI12{LaunchURL: worst, ResourceLinkID: worst, Parameters: parameters, Privacy: routing.Privacy{WithholdName: true, WithholdEmail: true}},
+		}},
+		"at a tool": {Name: worst, MinimumScore: 100, External: &routing.External{
+			Presentation: routing.PresentationNewWindow, ReturnURL: worst,
+			LTI13: &routing.ExternalLTI13{Tool: worst, ResourceURL: worst, ResourceLinkID: worst, Parameters: parameters},
+		}},
+	} {
+		if size := len(encode(t, a)); size >= atMost(a) {
+			t.Errorf("%s: %d bytes, taken for fewer than %d", name, size, atMost(a))
+		}
+	}
+}
+
 // A signing key is ten times as large as the credentials of an activity. Whoever registers a thousand systems must not
 // take away what older activities are opened with, nor systems whose keys are in other shards.
 func TestAKeyShardFullOfSigningKeysLeavesOutTheNewest(t *testing.T) {
@@ -266,6 +341,25 @@ func TestOneOversizedResourceIsRefusedAlone(t *testing.T) {
 			a.Spec.Description = big
 			return Ref{v1alpha1.KindActivity, a.Name}
 		}, false},
+		"a tool with an enormous keyset": {func(in *Input) Ref {
+			x := in.Tools[0].DeepCopy()
+			in.Tools[0] = x
+			x.Spec.LTI13 = &v1alpha1.ToolLTI13{LoginInitiationURL: "https://lab.example/login", JWKS: new(`{"keys":[{"kty":"RSA","x":"` + big + `"}]}`)}
+			return Ref{v1alpha1.KindTool, x.Name}
+		}, true},
+		"an external activity with enormous parameters": {func(in *Input) Ref {
+			a := externalActivity(in, "zz-large", "zz-large")
+			e := a.Spec.External.LTI12
+			for i := range 40 {
+				e.Parameters = append(e.Parameters, v1alpha1.LaunchParameter{Name: fmt.Sprint("p", i), Value: big[:2048]})
+			}
+			return Ref{v1alpha1.KindActivity, a.Name}
+		}, false},
+		"an enormous secret of another system": {func(in *Input) Ref {
+			a := externalActivity(in, "zz-large", "zz-large")
+			in.Secrets["zz-large"].Data[v1alpha1.SecretKeySharedSecret] = []byte(big)
+			return Ref{v1alpha1.KindActivity, a.Name}
+		}, true},
 		"an enormous shared secret": {func(in *Input) Ref {
 			a := in.Activities[0]
 			name, _ := a.LTI12SecretName()
@@ -291,6 +385,16 @@ func TestOneOversizedResourceIsRefusedAlone(t *testing.T) {
 			for other, before := range want.Results {
 				if other != ref && !reflect.DeepEqual(before, got.Results[other]) {
 					t.Errorf("the result of %s %s changed", other.Kind, other.Name)
+				}
+			}
+			for _, k := range got.Table.ExternalCredentials {
+				if ref == (Ref{v1alpha1.KindActivity, k.Activity}) {
+					t.Error("the credential of what is oversized is in the table")
+				}
+			}
+			for _, x := range got.Table.Tools {
+				if ref == (Ref{v1alpha1.KindTool, x.Name}) && (len(x.PublicKeys) == 0 || x.LTI13 != nil) {
+					t.Errorf("the oversized tool is served as %+v", x)
 				}
 			}
 			for _, p := range got.Table.Platforms {
@@ -337,6 +441,7 @@ func TestLosingMostActivitiesAtOnceIsNoticed(t *testing.T) {
 			name := fmt.Sprintf("a%d", i)
 			t.Activities = append(t.Activities, routing.Activity{Name: name})
 			t.Credentials = append(t.Credentials, routing.Credential{Activity: name, ConsumerKey: name})
+			t.ExternalCredentials = append(t.ExternalCredentials, routing.ExternalCredential{Activity: name, ConsumerKey: name})
 		}
 		return t
 	}
@@ -365,7 +470,7 @@ func TestLosingMostActivitiesAtOnceIsNoticed(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			r := MassRemoval(test.live, test.out)
-			if (r == nil) != (test.gone == 0) || r != nil && (r.Gone != test.gone || len(r.Kept.Activities) != test.gone || len(r.Kept.Credentials) != test.gone) {
+			if (r == nil) != (test.gone == 0) || r != nil && (r.Gone != test.gone || len(r.Kept.Activities) != test.gone || len(r.Kept.Credentials) != test.gone || len(r.Kept.ExternalCredentials) != test.gone) {
 				t.Fatalf("removal is %+v, want %d gone", r, test.gone)
 			}
 		})
@@ -412,6 +517,21 @@ func TestWhatIsKeptIsServedBesideTheRest(t *testing.T) {
 	}
 }
 
+func TestWhatIsKeptOfExternalActivities(t *testing.T) {
+	in := readCase(t, "external")
+	before := Compile(in)
+	gone := slices.IndexFunc(in.Activities, func(a *v1alpha1.LTIActivity) bool { return a.Name == "first-aid" })
+	in.Activities = slices.Delete(in.Activities, gone, gone+1)
+	in.Kept = &Kept{Activities: before.Table.Activities, ExternalCredentials: before.Table.ExternalCredentials}
+	if after := Compile(in); after.Set.Manifest.Hash != before.Set.Manifest.Hash {
+		t.Error("the table with what is kept differs from the one before")
+	}
+	in.Kept = nil
+	if after := Compile(in); len(after.Table.ExternalCredentials) != len(before.Table.ExternalCredentials)-1 {
+		t.Error("the credential of an activity that is gone stays")
+	}
+}
+
 func TestWhatIsUrgent(t *testing.T) {
 	base := func() *routing.Table {
 		return &routing.Table{
@@ -419,10 +539,14 @@ func TestWhatIsUrgent(t *testing.T) {
 			AcademyKeys: routing.AcademyKeys{StateKeys: [][]byte{{1}}},
 			Platforms:   []routing.Platform{{Name: "p", Active: true, Title: "P", Deployments: []routing.Deployment{{ID: "1", Active: true}}}},
 			Tools:       []routing.Tool{{Name: "t", Active: true, PublicKeys: []routing.JWK{{KeyID: "1"}}}},
-			Activities:  []routing.Activity{{Name: "a", Share: &routing.Share{TargetURL: "https://a.example"}}},
-			Credentials: []routing.Credential{{ConsumerKey: "k", Secrets: []string{"s"}}},
-			SigningKeys: []routing.SigningKey{{Kind: routing.KindTool, Name: "t", KeyID: "1"}},
-			Revoked:     []routing.RevokedKey{{KeyID: "0"}},
+			Activities: []routing.Activity{
+				{Name: "a", Share: &routing.Share{TargetURL: "https://a.example"}},
+				{Name: "e", External: &routing.External{LTI12: &routing.ExternalLTI12{LaunchURL: "https://e.example"}}},
+			},
+			ExternalCredentials: []routing.ExternalCredential{{Activity: "e", ConsumerKey: "k", Secrets: []string{"s"}}},
+			Credentials:         []routing.Credential{{ConsumerKey: "k", Secrets: []string{"s"}}},
+			SigningKeys:         []routing.SigningKey{{Kind: routing.KindTool, Name: "t", KeyID: "1"}},
+			Revoked:             []routing.RevokedKey{{KeyID: "0"}},
 		}
 	}
 	tests := map[string]struct {
@@ -443,6 +567,12 @@ func TestWhatIsUrgent(t *testing.T) {
 		"an activity is removed":      {func(t *routing.Table) { t.Activities = nil }, true},
 		"an activity is not shared":   {func(t *routing.Table) { t.Activities[0].Share = nil }, true},
 		"an activity is restricted":   {func(t *routing.Table) { t.Activities[0].Share.PlatformLabels = map[string]string{"a": "b"} }, true},
+		"an external one is renamed":  {func(t *routing.Table) { t.Activities[1].Title = "x" }, false},
+		"it is external no more":      {func(t *routing.Table) { t.Activities[1].External = nil }, true},
+		"it tells less":               {func(t *routing.Table) { t.Activities[1].External.LTI12.Privacy.WithholdName = true }, true},
+		"a tool is told less":         {func(t *routing.Table) { t.Tools[0].Privacy.WithholdEmail = true }, true},
+		"their key is removed":        {func(t *routing.Table) { t.ExternalCredentials = nil }, true},
+		"their secret changes":        {func(t *routing.Table) { t.ExternalCredentials[0].Secrets = []string{"x"} }, true},
 		"a platform is removed":       {func(t *routing.Table) { t.Platforms = nil }, true},
 		"a tool is removed":           {func(t *routing.Table) { t.Tools = nil }, true},
 		"a credential is removed":     {func(t *routing.Table) { t.Credentials = nil }, true},

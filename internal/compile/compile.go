@@ -66,6 +66,7 @@ type Result struct {
 	ToolDetails     *v1alpha1.ToolDetails
 	LTI12           *v1alpha1.ActivityLTI12Status
 	LTI13           *v1alpha1.ActivityLTI13Status
+	External        *v1alpha1.ActivityExternalStatus
 	Keys            []v1alpha1.SigningKey
 	// NextRotation is when a next key signs, or is to be made; nil when neither is known.
 	NextRotation *metav1.Time
@@ -152,7 +153,7 @@ func (r *Result) apply(verdicts ...verdict) {
 func (r *Result) Equal(other *Result) bool {
 	return r.Generation == other.Generation && r.Accepted == other.Accepted && r.Reason == other.Reason && r.Message == other.Message &&
 		r.Awaits == other.Awaits && r.Deactivated == other.Deactivated && r.Registered == other.Registered && r.Served == other.Served &&
-		equal(r.LTI12, other.LTI12) && equal(r.LTI13, other.LTI13) && equal(r.PlatformLTI12, other.PlatformLTI12) &&
+		equal(r.LTI12, other.LTI12) && equal(r.LTI13, other.LTI13) && equal(r.External, other.External) && equal(r.PlatformLTI12, other.PlatformLTI12) &&
 		r.NextRotation.Equal(other.NextRotation) && equal(r.ToolDetails, other.ToolDetails) &&
 		reflect.DeepEqual(r.PlatformDetails, other.PlatformDetails) && reflect.DeepEqual(r.Keys, other.Keys)
 }
@@ -186,6 +187,9 @@ func (in *Input) ReferredSecrets() []string {
 		if p := in.Academy.Spec.Provisioning; p != nil {
 			seen[p.SCIM.TokenSecretRef.Name] = true
 		}
+		if r := in.Academy.Spec.Results; r != nil {
+			seen[r.Webhook.SigningSecretRef.Name] = true
+		}
 	}
 	for _, p := range in.Platforms {
 		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {
@@ -202,6 +206,9 @@ func (in *Input) ReferredSecrets() []string {
 	}
 	for _, a := range in.Activities {
 		if name, generated := a.LTI12SecretName(); a.Spec.Share != nil && !generated {
+			seen[name] = true
+		}
+		if name := a.ExternalSecretName(); name != "" {
 			seen[name] = true
 		}
 	}

@@ -155,6 +155,15 @@ func TestABrokenResourceChangesNothingElse(t *testing.T) {
 			in.Platforms = append(in.Platforms, p)
 			return Ref{v1alpha1.KindPlatform, p.Name}
 		},
+		"an external activity without its Secret": func(in *Input) Ref {
+			a := &v1alpha1.LTIActivity{Spec: v1alpha1.LTIActivitySpec{Title: "T", Type: v1alpha1.ELearning, External: &v1alpha1.ActivityExternal{
+				LTI12: &v1alpha1.ExternalLTI12{LaunchURL: "https://a.example", ResourceLinkID: "1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "nowhere"}},
+			}}}
+			a.Name = "zz-broken"
+			a.CreationTimestamp = metav1.Unix(1<<31, 0)
+			in.Activities = append(in.Activities, a)
+			return Ref{v1alpha1.KindActivity, a.Name}
+		},
 		"a tool without a key": func(in *Input) Ref {
 			x := in.Tools[0].DeepCopy()
 			x.Name = "zz-broken"
@@ -208,17 +217,100 @@ func TestDetailsHandedOutNeverChangeWhenARegistrationIsFilledIn(t *testing.T) {
 	}
 }
 
+func TestDetailsOfAToolNeverChangeWhenARegistrationIsFilledIn(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	ref := Ref{v1alpha1.KindTool, "simulation-lab"}
+	before := Compile(in).Results[ref]
+	in.Tools[0].Spec.LTI13 = &v1alpha1.ToolLTI13{
+		LoginInitiationURL: "https://lab.example/login", JWKSURL: new(v1alpha1.PeerURL("https://lab.example/jwks")),
+	}
+	after := Compile(in).Results[ref]
+	if before.Registered || !after.Registered || before.Accepted != metav1.ConditionTrue || after.Accepted != metav1.ConditionTrue {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if diff := cmp.Diff(before.ToolDetails, after.ToolDetails); diff != "" || before.ToolDetails == nil {
+		t.Errorf("details changed:\n%s", diff)
+	}
+}
+
+// A table of before a field was there stays as it was when the field is left out.
+func TestWhatIsSaidAsItIsMeantAnywayChangesNoTable(t *testing.T) {
+	in := readCase(t, "everything-ready")
+	want := Compile(in).Set.Manifest.Hash
+	in.Tools[0].Spec.Privacy = &v1alpha1.LearnerPrivacy{Name: v1alpha1.DisclosureShare, Email: v1alpha1.DisclosureShare}
+	in.Tools[0].Spec.Services = &v1alpha1.ToolServices{
+		AssignmentAndGrade: v1alpha1.AssignmentAndGradeGradesAndLineItems, NamesAndRoles: v1alpha1.NamesAndRolesEnabled,
+	}
+	if got := Compile(in).Set.Manifest.Hash; got != want {
+		t.Error("the table changed")
+	}
+}
+
+func TestWebhookSecrets(t *testing.T) {
+	of := func(n int) string { return "whsec_" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, n)) }
+	for name, test := range map[string]struct {
+		secret, previous string
+		// bad is the data key that is named.
+		bad     string
+		secrets []string
+	}{
+		"the shortest":                      {secret: of(24), secrets: []string{of(24)}},
+		"the longest":                       {secret: of(64), secrets: []string{of(64)}},
+		"with white space around":           {secret: " " + of(32) + "\n", secrets: []string{of(32)}},
+		"too short":                         {secret: of(23), bad: "signingSecret"},
+		"too long":                          {secret: of(65), bad: "signingSecret"},
+		"without the prefix":                {secret: strings.TrimPrefix(of(24), "whsec_"), bad: "signingSecret"},
+		"with the prefix of a private key":  {secret: strings.Replace(of(24), "whsec_", "whsk_", 1), bad: "signingSecret"},
+		"the prefix alone":                  {secret: "whsec_", bad: "signingSecret"},
+		"not base64":                        {secret: "whsec_" + strings.Repeat("!", 32), bad: "signingSecret"},
+		"base64 for URLs":                   {secret: strings.NewReplacer("+", "-", "/", "_").Replace(of(24)), bad: "signingSecret"},
+		"base64 that is cut off":            {secret: strings.TrimRight(of(32), "="), bad: "signingSecret"},
+		"base64 with a line end in it":      {secret: of(24)[:10] + "\n" + of(24)[10:], bad: "signingSecret"},
+		"nothing":                           {secret: " \n", bad: "signingSecret"},
+		"a previous one":                    {secret: of(24), previous: of(32), secrets: []string{of(24), of(32)}},
+		"a previous one that is blank":      {secret: of(24), previous: "\n", secrets: []string{of(24)}},
+		"a previous one that is the same":   {secret: of(24), previous: of(24) + "\n", secrets: []string{of(24)}},
+		"a previous one that is none":       {secret: of(24), previous: "canary-of-the-previous", bad: "previousSigningSecret", secrets: []string{of(24)}},
+		"a present one that is none either": {secret: "canary-of-the-present", previous: of(32), bad: "signingSecret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := readCase(t, "external")
+			in.Secrets["results"].Data = map[string][]byte{"signingSecret": []byte(test.secret), "previousSigningSecret": []byte(test.previous)}
+			out := Compile(in)
+			r := out.Results[Ref{v1alpha1.KindAcademy, academyName}]
+			if (r.Reason == v1alpha1.ReasonSecretInvalid) != (test.bad != "") || !r.Served {
+				t.Errorf("served=%v, %s: %s", r.Served, r.Reason, r.Message)
+			}
+			if test.bad != "" && !strings.Contains(r.Message, "spec.results.webhook.signingSecretRef") || !strings.Contains(r.Message, test.bad) {
+				t.Errorf("does not name what is wrong: %s", r.Message)
+			}
+			for _, value := range []string{strings.TrimSpace(test.secret), strings.TrimSpace(test.previous)} {
+				if value != "" && value != "whsec_" && strings.Contains(r.Message, value) {
+					t.Errorf("quotes the secret: %s", r.Message)
+				}
+			}
+			if diff := cmp.Diff(test.secrets, out.Table.AcademyKeys.WebhookSecrets); diff != "" {
+				t.Error(diff)
+			}
+			if out.Table.Academy.ResultsWebhook == "" {
+				t.Error("results would pass for what nobody wants")
+			}
+		})
+	}
+}
+
 func TestReferredSecretsAreThoseOfSpecs(t *testing.T) {
 	tests := map[string]struct {
 		of   string
 		want []string
 	}{
 		"clients and LTI 1.2 credentials, not what is generated": {"everything-ready", []string{"academy-app", "agreed-with-partner"}},
-		"each name once":                        {"client-secrets", []string{"nowhere", "somebody-elses", "sound", "too-short"}},
-		"also without an academy":               {"no-academy", nil},
-		"nothing of an activity without share":  {"activity-without-share", nil},
-		"nothing that another academy needs":    {"other-academy", nil},
-		"also what is missing or is not shared": {"secrets-not-usable", []string{"blank", "not-text", "nowhere", "somebody-elses", "without-key", "without-secret"}},
+		"each name once":                                     {"client-secrets", []string{"nowhere", "somebody-elses", "sound", "too-short"}},
+		"also without an academy":                            {"no-academy", nil},
+		"nothing of an activity without share":               {"activity-without-share", nil},
+		"nothing that another academy needs":                 {"other-academy", nil},
+		"what other systems gave us, and what signs results": {"external", []string{"aid-credentials", "learners", "results"}},
+		"also what is missing or is not shared":              {"secrets-not-usable", []string{"blank", "not-text", "nowhere", "somebody-elses", "without-key", "without-secret"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -376,29 +468,31 @@ func shuffle[T any](in []T, seed uint64) []T {
 func render(t *testing.T, o *Output) []byte {
 	t.Helper()
 	type result struct {
-		Accepted        string                        `json:"accepted"`
-		Reason          string                        `json:"reason"`
-		Message         string                        `json:"message"`
-		Generation      int64                         `json:"generation"`
-		Deactivated     bool                          `json:"deactivated,omitempty"`
-		Registered      bool                          `json:"registered,omitempty"`
-		Served          bool                          `json:"served"`
-		PlatformDetails *v1alpha1.PlatformDetails     `json:"platformDetails,omitempty"`
-		ToolDetails     *v1alpha1.ToolDetails         `json:"toolDetails,omitempty"`
-		LTI12           *v1alpha1.ActivityLTI12Status `json:"lti12,omitempty"`
-		LTI13           *v1alpha1.ActivityLTI13Status `json:"lti13,omitempty"`
-		Keys            []v1alpha1.SigningKey         `json:"keys,omitempty"`
-		NextRotation    *metav1.Time                  `json:"nextRotation,omitempty"`
+		Accepted        string                           `json:"accepted"`
+		Reason          string                           `json:"reason"`
+		Message         string                           `json:"message"`
+		Generation      int64                            `json:"generation"`
+		Deactivated     bool                             `json:"deactivated,omitempty"`
+		Registered      bool                             `json:"registered,omitempty"`
+		Served          bool                             `json:"served"`
+		PlatformDetails *v1alpha1.PlatformDetails        `json:"platformDetails,omitempty"`
+		ToolDetails     *v1alpha1.ToolDetails            `json:"toolDetails,omitempty"`
+		LTI12           *v1alpha1.ActivityLTI12Status    `json:"lti12,omitempty"`
+		LTI13           *v1alpha1.ActivityLTI13Status    `json:"lti13,omitempty"`
+		External        *v1alpha1.ActivityExternalStatus `json:"external,omitempty"`
+		Keys            []v1alpha1.SigningKey            `json:"keys,omitempty"`
+		NextRotation    *metav1.Time                     `json:"nextRotation,omitempty"`
 	}
 	type table struct {
-		Academy     routing.Academy      `json:"academy"`
-		Platforms   []routing.Platform   `json:"platforms,omitempty"`
-		Tools       []routing.Tool       `json:"tools,omitempty"`
-		Activities  []routing.Activity   `json:"activities,omitempty"`
-		AcademyKeys routing.AcademyKeys  `json:"academyKeys"`
-		Credentials []routing.Credential `json:"credentials,omitempty"`
-		SigningKeys []routing.SigningKey `json:"signingKeys,omitempty"`
-		Revoked     []routing.RevokedKey `json:"revoked,omitempty"`
+		Academy             routing.Academy              `json:"academy"`
+		Platforms           []routing.Platform           `json:"platforms,omitempty"`
+		Tools               []routing.Tool               `json:"tools,omitempty"`
+		Activities          []routing.Activity           `json:"activities,omitempty"`
+		AcademyKeys         routing.AcademyKeys          `json:"academyKeys"`
+		Credentials         []routing.Credential         `json:"credentials,omitempty"`
+		ExternalCredentials []routing.ExternalCredential `json:"externalCredentials,omitempty"`
+		SigningKeys         []routing.SigningKey         `json:"signingKeys,omitempty"`
+		Revoked             []routing.RevokedKey         `json:"revoked,omitempty"`
 	}
 	var out struct {
 		Results map[string]result `json:"results"`
@@ -408,7 +502,7 @@ func render(t *testing.T, o *Output) []byte {
 	for ref, r := range o.Results {
 		out.Results[ref.Kind+"/"+ref.Name] = result{
 			string(r.Accepted), r.Reason, r.Message, r.Generation, r.Deactivated, r.Registered, r.Served,
-			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.Keys, r.NextRotation,
+			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.External, r.Keys, r.NextRotation,
 		}
 	}
 	if o.Table != nil {

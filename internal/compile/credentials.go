@@ -139,21 +139,29 @@ func (c *compiler) resolve(h holder, claimed map[string]Ref) credential {
 		return credential{verdict: h.verdict}
 	}
 	resolved := h.credential
-	resolved.ConsumerKey, resolved.Secrets = data[0], data[1:]
-	if previous := c.previousSecret(h.secretName); previous != "" && previous != data[1] {
-		resolved.Secrets = append(resolved.Secrets, previous)
-	}
+	resolved.ConsumerKey, resolved.Secrets = data[0], c.withPrevious(h.secretName, data[1])
 	return credential{resolved: &resolved}
 }
 
-// previousSecret is the shared secret that is accepted besides while it changes; empty for none, or one that cannot be
+// withPrevious returns a shared secret, and the one that is accepted besides while it changes, if there is one that can be
 // used.
-func (c *compiler) previousSecret(secretName string) string {
+func (c *compiler) withPrevious(secretName, current string) []string {
 	previous := bytes.TrimSpace(c.in.Secrets[secretName].Data[v1alpha1.SecretKeyPreviousSharedSecret])
-	if !utf8.Valid(previous) {
-		return ""
+	if len(previous) == 0 || !utf8.Valid(previous) || string(previous) == current {
+		return []string{current}
 	}
-	return string(previous)
+	return []string{current, string(previous)}
+}
+
+// externalCredential reads the consumer key and secret that another system gave us for an activity. One key may be for
+// several activities: what comes back names the activity.
+func (c *compiler) externalCredential(a *v1alpha1.LTIActivity) (*routing.ExternalCredential, verdict) {
+	name := a.ExternalSecretName()
+	data, v := c.secretData("spec.external.lti12.credentialsSecretRef", name, v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret)
+	if !v.ok() {
+		return nil, v
+	}
+	return &routing.ExternalCredential{Activity: a.Name, ConsumerKey: data[0], Secrets: c.withPrevious(name, data[1])}, verdict{}
 }
 
 // serveCredential adds the credential of a resource to the table. A broken one closes LTI 1.2 only.

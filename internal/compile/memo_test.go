@@ -69,6 +69,7 @@ func TestEveryFieldOfAResultCounts(t *testing.T) {
 			ToolDetails:     &v1alpha1.ToolDetails{ClientID: "g"},
 			LTI12:           &v1alpha1.ActivityLTI12Status{LaunchURL: "h"},
 			LTI13:           &v1alpha1.ActivityLTI13Status{ResourceURL: "i"},
+			External:        &v1alpha1.ActivityExternalStatus{StartURL: "k"},
 			Keys:            []v1alpha1.SigningKey{{KeyID: "j"}},
 			NextRotation:    new(metav1.NewTime(time.Unix(1, 0))),
 		}
@@ -93,6 +94,8 @@ func TestEveryFieldOfAResultCounts(t *testing.T) {
 		func(r *Result) { r.LTI12.LaunchURL = "x" },
 		func(r *Result) { r.LTI12 = nil },
 		func(r *Result) { r.LTI13.ResourceURL = "x" },
+		func(r *Result) { r.External.StartURL = "x" },
+		func(r *Result) { r.External = nil },
 		func(r *Result) { r.Keys[0].State = v1alpha1.KeyState("x") },
 		func(r *Result) { r.NextRotation = new(metav1.NewTime(time.Unix(2, 0))) },
 		func(r *Result) { r.NextRotation = nil },

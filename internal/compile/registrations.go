@@ -170,7 +170,10 @@ func (c *compiler) platforms() {
 				claimed[id] = p.Name
 			}
 		}
-		inline := checkInlineJWKS(p)
+		inline := verdict{}
+		if p.Spec.LTI13 != nil {
+			inline = checkInlineJWKS(p.Spec.LTI13.JWKS)
+		}
 		if !inline.ok() {
 			lti13 = nil
 		}
@@ -246,15 +249,11 @@ func platformLTI13(p *v1alpha1.LTIPlatform) *routing.PlatformLTI13 {
 		Issuer:            string(in.Issuer),
 		ClientID:          in.ClientID,
 		AuthenticationURL: string(in.AuthenticationURL),
+		JWKSURL:           text(in.JWKSURL),
+		JWKS:              text(in.JWKS),
 	}
 	if in.AccessTokenURL != nil {
 		out.AccessTokenURL, out.AccessTokenAudience = string(*in.AccessTokenURL), in.AccessTokenAudience
-	}
-	if in.JWKSURL != nil {
-		out.JWKSURL = string(*in.JWKSURL)
-	}
-	if in.JWKS != nil {
-		out.JWKS = *in.JWKS
 	}
 	return out
 }
@@ -271,14 +270,14 @@ func platformDeployments(p *v1alpha1.LTIPlatform) []routing.Deployment {
 }
 
 // checkInlineJWKS catches what is pasted wrongly; whether a key fits a signature is the handler's business.
-func checkInlineJWKS(p *v1alpha1.LTIPlatform) verdict {
-	if p.Spec.LTI13 == nil || p.Spec.LTI13.JWKS == nil {
+func checkInlineJWKS(jwks *string) verdict {
+	if jwks == nil {
 		return verdict{}
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal([]byte(*p.Spec.LTI13.JWKS), &set); err != nil {
+	if err := json.Unmarshal([]byte(*jwks), &set); err != nil {
 		// The cause speaks of Go types, and may quote what was pasted.
 		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: not a JSON Web Key Set: it must be a JSON object such as {"keys": [...]}`)
 	}
@@ -298,7 +297,7 @@ func ToolDeploymentID(tool string) string { return tool }
 func (c *compiler) tools() {
 	academy := c.academyVerdict()
 	for _, t := range c.in.Tools {
-		r := Result{Generation: t.Generation, Deactivated: !t.Spec.Activation.Active()}
+		r := Result{Generation: t.Generation, Deactivated: !t.Spec.Activation.Active(), Registered: t.Spec.LTI13 != nil}
 		if c.url != "" {
 			r.ToolDetails = &v1alpha1.ToolDetails{
 				PlatformID:        c.url,
@@ -312,14 +311,54 @@ func (c *compiler) tools() {
 		secretName, generated := t.SigningKeySecretName()
 		own := c.signingKeys(v1alpha1.KindTool, t.Name, secretName, generated)
 		r.Keys, r.NextRotation = own.described, own.nextRotation
-		r.apply(academy, own.verdict)
+		lti13, inline := toolLTI13(t)
+		r.apply(academy, inline, own.verdict)
 		if academy.ok() {
 			r.Served = true
-			c.out.Table.Tools = append(c.out.Table.Tools, routing.Tool{
+			entry := routing.Tool{
 				Name: t.Name, Title: t.Spec.Title, Active: t.Spec.Activation.Active(), Generation: t.Generation, PublicKeys: own.public,
-			})
+				LTI13: lti13, Privacy: privacy(t.Spec.Privacy),
+			}
+			// What is left out stays so: tables of before these fields were there stay as they were.
+			if s := t.EffectiveAssignmentAndGrade(); s != v1alpha1.AssignmentAndGradeGradesAndLineItems {
+				entry.AssignmentAndGrade = string(s)
+			}
+			if s := t.EffectiveNamesAndRoles(); s != v1alpha1.NamesAndRolesEnabled {
+				entry.NamesAndRoles = string(s)
+			}
+			c.out.Table.Tools = append(c.out.Table.Tools, entry)
 			c.serveKeys(own)
 		}
 		c.out.Results[Ref{v1alpha1.KindTool, t.Name}] = r
 	}
+}
+
+// toolLTI13 is the registration of a tool; nil until it is filled in, and when its keyset cannot be one.
+func toolLTI13(t *v1alpha1.LTITool) (*routing.ToolLTI13, verdict) {
+	in := t.Spec.LTI13
+	if in == nil {
+		return nil, verdict{}
+	}
+	if v := checkInlineJWKS(in.JWKS); !v.ok() {
+		return nil, v
+	}
+	out := &routing.ToolLTI13{
+		LoginInitiationURL: string(in.LoginInitiationURL), JWKSURL: text(in.JWKSURL), JWKS: text(in.JWKS), LaunchURL: text(in.LaunchURL),
+	}
+	for _, uri := range in.RedirectURIs {
+		out.RedirectURIs = append(out.RedirectURIs, string(uri))
+	}
+	return out, verdict{}
+}
+
+// text is a value that may be left out; empty when it is.
+func text[T ~string](in *T) string {
+	if in == nil {
+		return ""
+	}
+	return string(*in)
+}
+
+func privacy(in *v1alpha1.LearnerPrivacy) routing.Privacy {
+	return routing.Privacy{WithholdName: !in.SharesName(), WithholdEmail: !in.SharesEmail()}
 }

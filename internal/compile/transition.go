@@ -15,8 +15,9 @@ import (
 
 // Kept is what stays in the table although its resource is gone.
 type Kept struct {
-	Activities  []routing.Activity
-	Credentials []routing.Credential
+	Activities          []routing.Activity
+	Credentials         []routing.Credential
+	ExternalCredentials []routing.ExternalCredential
 }
 
 // fewActivities is the number of activities up to which removing most of them is nothing unusual.
@@ -55,6 +56,11 @@ func MassRemoval(live *routing.Table, out *Output) *Removal {
 			kept.Credentials = append(kept.Credentials, k)
 		}
 	}
+	for _, k := range live.ExternalCredentials {
+		if gone[k.Activity] {
+			kept.ExternalCredentials = append(kept.ExternalCredentials, k)
+		}
+	}
 	names := make([]string, 0, len(gone))
 	for name := range gone {
 		names = append(names, name)
@@ -87,21 +93,33 @@ func Urgent(live, next *routing.Table) bool {
 		name := t.Name
 		t.Title, t.Generation = "", 0
 		return name, t
-	}) || lost(live.Activities, next.Activities, func(a routing.Activity) (string, map[string]string) {
-		if a.Share == nil {
-			return a.Name, nil
-		}
-		// Which platforms may open it is all that restricts it.
-		labels := map[string]string{"": ""}
-		for k, v := range a.Share.PlatformLabels {
-			labels[k] = v
-		}
-		return a.Name, labels
+	}) || lost(live.Activities, next.Activities, func(a routing.Activity) (string, opened) {
+		return a.Name, howOpened(a)
 	}) || lost(live.Credentials, next.Credentials, func(k routing.Credential) (string, routing.Credential) {
 		return k.ConsumerKey, k
+	}) || lost(live.ExternalCredentials, next.ExternalCredentials, func(k routing.ExternalCredential) (string, routing.ExternalCredential) {
+		return k.Activity, k
 	}) || lost(live.SigningKeys, next.SigningKeys, func(k routing.SigningKey) (string, routing.SigningKey) {
 		return k.Kind + "/" + k.Name, k
 	})
+}
+
+// opened is what restricts who opens an activity, or what is told to whom.
+type opened struct {
+	platforms map[string]string
+	external  *routing.External
+}
+
+func howOpened(a routing.Activity) opened {
+	if a.Share == nil {
+		return opened{external: a.External}
+	}
+	// Which platforms may open it is all that restricts it.
+	labels := map[string]string{"": ""}
+	for k, v := range a.Share.PlatformLabels {
+		labels[k] = v
+	}
+	return opened{platforms: labels, external: a.External}
 }
 
 // lost tells whether something of before is missing or different in after; view gives the name of a thing and what
