@@ -84,6 +84,7 @@ func newActivityReconciler(s shared) *kindReconciler[*v1alpha1.LTIActivity] {
 		report: func(a *v1alpha1.LTIActivity, o *Outcome) {
 			a.Status.LTI12 = o.LTI12
 			a.Status.LTI13 = o.LTI13
+			a.Status.External = o.External
 		},
 	}
 }

@@ -3,10 +3,12 @@
 package controllers_test
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -210,6 +212,103 @@ func TestReferencedSecrets(t *testing.T) {
 	}
 	if !found {
 		t.Error("the user's consumer key is not in the live table")
+	}
+}
+
+func TestExternalActivities(t *testing.T) {
+	ns := newNamespace(t)
+	startOperator(t, ns, &fakeHandlers{}, nil)
+	academy := newAcademy(ns)
+	external := func(name string, e v1alpha1.ActivityExternal) *v1alpha1.LTIActivity {
+		return &v1alpha1.LTIActivity{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+			Spec:       v1alpha1.LTIActivitySpec{Title: "Fire", Type: v1alpha1.Exam, MinimumScore: new(int32(70)), External: &e},
+		}
+	}
+	atTool := external("fire", v1alpha1.ActivityExternal{
+		LTI13: &v1alpha1.ExternalLTI13{ToolRef: v1alpha1.ToolReference{Name: "lab"}, ResourceURL: "https://lab.example/fire"},
+	})
+	byForm := external("aid", v1alpha1.ActivityExternal{LTI12: &v1alpha1.ExternalLTI12{
+		LaunchURL: "https://aid.example/launch", ResourceLinkID: "1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "theirs"},
+	}})
+	create(t, academy, atTool, byForm)
+	waitFor(t, atTool, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonToolNotFound)
+	contains(t, message(atTool, v1alpha1.ConditionReady), "spec.external.lti13.toolRef", `"lab"`)
+	waitFor(t, byForm, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	contains(t, message(byForm, v1alpha1.ConditionReady), "spec.external.lti12.credentialsSecretRef", "theirs")
+
+	// What is missing arrives: the tool before its administrator has answered, the Secret, and where learners sign in.
+	tool := &v1alpha1.LTITool{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "lab"}, Spec: v1alpha1.LTIToolSpec{Title: "Simulation Lab"}}
+	shared := func(name string, data map[string]string) *corev1.Secret {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: map[string]string{v1alpha1.LabelUse: v1alpha1.LabelUseValue}}, StringData: data,
+		}
+	}
+	create(t, tool, shared("theirs", map[string]string{"consumerKey": "their-key", "sharedSecret": "canary-their-secret"}))
+	for _, a := range []*v1alpha1.LTIActivity{atTool, byForm} {
+		waitFor(t, a, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec)
+		contains(t, message(a, v1alpha1.ConditionReady), "spec.learners.oidc", academy.Name)
+	}
+	change := func(o client.Object, how func()) {
+		t.Helper()
+		before, ok := o.DeepCopyObject().(client.Object)
+		if !ok {
+			t.Fatalf("%T is not an API object", o)
+		}
+		how()
+		if err := api.Patch(t.Context(), o, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(academy, func() {
+		academy.Spec.Learners = &v1alpha1.AcademyLearners{OIDC: v1alpha1.LearnersOIDC{
+			IssuerURL: "https://id.example", ClientID: "launch-handler", ClientSecretRef: v1alpha1.SecretReference{Name: "learners"},
+		}}
+		academy.Spec.Results = &v1alpha1.AcademyResults{Webhook: v1alpha1.ResultsWebhook{
+			URL: "https://academy.example/results", SigningSecretRef: v1alpha1.SecretReference{Name: "results"},
+		}}
+	})
+	create(t, shared("learners", map[string]string{"clientSecret": "canary-of-the-identity-provider"}))
+	waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound)
+	contains(t, message(academy, v1alpha1.ConditionReady), "spec.results.webhook.signingSecretRef", "results")
+	create(t, shared("results", map[string]string{"signingSecret": "whsec_Y2FuYXJ5LXRoYXQtc2lnbnMtcmVzdWx0cy0x"}))
+	waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	for _, a := range []*v1alpha1.LTIActivity{atTool, byForm} {
+		waitFor(t, a, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+		if s := a.Status; s.External == nil || s.External.StartURL != academy.Spec.URL+"/activities/"+a.Name+"/start" || s.LTI12 != nil || s.LTI13 != nil {
+			t.Errorf("status of %s: %+v", a.Name, s)
+		}
+		// The other party decides about the key: none is made.
+		err := api.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: a.Name + "-lti12"}, &corev1.Secret{})
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("credentials for %s: %v", a.Name, err)
+		}
+	}
+	waitFor(t, tool, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	waitFor(t, tool, v1alpha1.ConditionRegistered, metav1.ConditionFalse, v1alpha1.ReasonAwaitingRegistration)
+	change(tool, func() {
+		tool.Spec.LTI13 = &v1alpha1.ToolLTI13{LoginInitiationURL: "https://lab.example/login", JWKSURL: new(v1alpha1.PeerURL("https://lab.example/jwks"))}
+	})
+	waitFor(t, tool, v1alpha1.ConditionRegistered, metav1.ConditionTrue, v1alpha1.ReasonRegistered)
+
+	// A changed Secret takes effect at once; a link that is no longer external has none to show.
+	theirs := getSecret(t, ns, "theirs")
+	change(theirs, func() {
+		theirs.Data["previousSharedSecret"] = theirs.Data["sharedSecret"]
+		theirs.Data["sharedSecret"] = []byte("canary-their-new-secret")
+	})
+	eventually(t, func() string {
+		table := liveTable(t, ns)
+		want := []routing.ExternalCredential{{Activity: "aid", ConsumerKey: "their-key", Secrets: []string{"canary-their-new-secret", "canary-their-secret"}}}
+		if !reflect.DeepEqual(table.ExternalCredentials, want) || len(table.Credentials) != 0 {
+			return fmt.Sprint("credentials are ", table.ExternalCredentials, table.Credentials)
+		}
+		return ""
+	})
+	change(atTool, func() { atTool.Spec.External = nil })
+	waitFor(t, atTool, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	if atTool.Status.External != nil {
+		t.Errorf("status still has %+v", atTool.Status.External)
 	}
 }
 
