@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +139,9 @@ func manifest(t testing.TB, kind, name, spec string) []byte {
 const (
 	goodAcademy  = "title: Acme\nurl: https://lti.acme.example\n"
 	goodPlatform = "title: Moodle\nlti13: {issuer: 'https://lms.example', clientID: abc, authenticationURL: 'https://lms.example/auth', jwksURL: 'https://lms.example/jwks'}\n"
+	goodTool     = "title: Lab\nlti13: {loginInitiationURL: 'https://tool.example/login', jwksURL: 'https://tool.example/jwks'}\n"
+	goodForm     = "title: Fire\ntype: ELearning\nexternal: {lti12: {launchURL: 'https://tool.example', credentialsSecretRef: {name: s}, resourceLinkID: fire}}\n"
+	goodExternal = "title: Fire\ntype: ELearning\nexternal: {lti13: {toolRef: {name: t}, resourceURL: 'https://tool.example/fire'}}\n"
 	goodActivity = "title: Height\ntype: ELearning\nshare: {targetURL: 'https://academy.example/42', signIn: LaunchCode}\n"
 )
 
@@ -226,6 +230,21 @@ func TestValidateAgreesWithTheAPIServer(t *testing.T) {
 		"activity for all platforms":       {v1alpha1.KindActivity, "x", strings.Replace(goodActivity, "LaunchCode", "LaunchCode, platforms: {matchLabels: {}}", 1), true},
 		"activity for many labels":         {v1alpha1.KindActivity, "x", strings.Replace(goodActivity, "LaunchCode", "LaunchCode, platforms: {matchLabels: {"+many(17, "l%d: x")+"}}", 1), true},
 		"a label that is a number":         {v1alpha1.KindActivity, "x", strings.Replace(goodActivity, "LaunchCode", "LaunchCode, platforms: {matchLabels: {a: 1}}", 1), true},
+		"a tool that is registered":        {v1alpha1.KindTool, "t", goodTool, false},
+		"a tool with both keysets":         {v1alpha1.KindTool, "t", strings.Replace(goodTool, "jwksURL", "jwks: '{}', jwksURL", 1), true},
+		"a tool with 65 redirect URIs":     {v1alpha1.KindTool, "t", strings.Replace(goodTool, "jwksURL", "redirectURIs: ["+many(65, "'https://%d.example'")+"], jwksURL", 1), true},
+		"a tool that may do what is none":  {v1alpha1.KindTool, "t", goodTool + "services: {assignmentAndGrade: All}\nprivacy: {name: No}", true},
+		"a webhook that is not signed":     {v1alpha1.KindAcademy, "a", goodAcademy + "results: {webhook: {url: 'https://a.example'}}", true},
+		"external by a form":               {v1alpha1.KindActivity, "x", goodForm, false},
+		"external at a tool":               {v1alpha1.KindActivity, "x", goodExternal, false},
+		"external in both ways":            {v1alpha1.KindActivity, "x", strings.Replace(goodForm, "lti12", "lti13: {toolRef: {name: t}, resourceURL: 'https://tool.example'}, lti12", 1), true},
+		"external and shared":              {v1alpha1.KindActivity, "x", goodExternal + "share: {targetURL: 'https://academy.example/42', signIn: LaunchCode}", true},
+		"an exam that is shared":           {v1alpha1.KindActivity, "x", strings.Replace(goodActivity, "ELearning", "Exam", 1), true},
+		"an exam":                          {v1alpha1.KindActivity, "x", strings.Replace(goodExternal, "ELearning", "Exam", 1) + "minimumScore: 70", false},
+		"an exam that nobody passes":       {v1alpha1.KindActivity, "x", strings.Replace(goodExternal, "ELearning", "Exam", 1) + "minimumScore: 101", true},
+		"parameters that are not allowed":  {v1alpha1.KindActivity, "x", strings.Replace(goodForm, "fire}", "fire, parameters: [{name: a}, {name: custom_a}, {name: Roles}, {name: b c}]}", 1), true},
+		"a resource link with a line end":  {v1alpha1.KindActivity, "x", strings.Replace(goodForm, "fire}", `"a\nb"}`, 1), true},
+		"a resource link beyond ASCII":     {v1alpha1.KindActivity, "x", strings.Replace(goodExternal, "lti13: {", "lti13: {resourceLinkID: brød, ", 1), true},
 		"activity with a long name":        {v1alpha1.KindActivity, strings.Repeat("a", 201), goodActivity, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -285,6 +304,7 @@ handler: {replicas: 1, nodeSelector: {a: b}, priorityClassName: high, resources:
 storage: {sqlite: {size: 1Gi, storageClassName: fast}}
 users: {linkByEmail: TrustedDomains, trustedEmailDomains: [example.org]}
 clients: [{clientID: app, clientSecretRef: {name: s}}]
+results: {webhook: {url: 'https://a.example/results', signingSecretRef: {name: s}}}
 network: {allowPrivateCIDRs: [10.0.0.0/8]}`,
 		v1alpha1.KindPlatform: goodPlatform + `
 academyRef: {name: default}
@@ -293,7 +313,13 @@ lti12: {credentialsSecretRef: {name: s}, roles: Accept, realm: Shared}
 users: {realm: old, previousIssuers: ['https://old.example'], linkByEmail: Never}
 deployments: {policy: Listed, list: [{id: '1', title: One, activation: Activated}, {id: '2'}]}
 frameAncestors: ['https://lms.example']`,
-		v1alpha1.KindTool: "title: Lab\nacademyRef: {name: default}\nactivation: Deactivated",
+		v1alpha1.KindTool: `
+title: Lab
+academyRef: {name: default}
+activation: Deactivated
+lti13: {loginInitiationURL: 'https://tool.example/login', jwksURL: 'https://tool.example/jwks', launchURL: 'https://tool.example', redirectURIs: ['https://tool.example/a']}
+privacy: {name: Withhold, email: Share}
+services: {assignmentAndGrade: Grades, namesAndRoles: Disabled}`,
 		v1alpha1.KindActivity: `
 title: Height
 description: How to
@@ -310,11 +336,33 @@ share:
 		`null`, `true`, `-1`, `0`, `1`, `1.5`, `1e6`, `""`, `"x"`, `"X y"`, `"https://a.example"`, `"https://a.example/p?q#f"`, `"http://a.example"`,
 		`"` + strings.Repeat("y", 3000) + `"`, `[]`, `["x", "x"]`, `[{"id": "1"}, {"id": "1"}]`, `{}`, `{"name": ""}`,
 	}
-	kinds := []string{v1alpha1.KindAcademy, v1alpha1.KindPlatform, v1alpha1.KindTool, v1alpha1.KindActivity}
+	// A kind has several specs where one cannot have everything.
+	const byForm, atTool = "activity by a form", "activity at a tool"
+	specs[byForm] = `
+title: Aid
+type: ELearning
+external:
+  presentation: Embedded
+  returnURL: https://academy.example
+  lti12: {launchURL: 'https://tool.example', credentialsSecretRef: {name: s}, resourceLinkID: x, parameters: [{name: a, value: b}, {name: c}], privacy: {email: Withhold}}`
+	specs[atTool] = `
+title: Fire
+type: Exam
+minimumScore: 70
+external:
+  lti13: {toolRef: {name: t}, resourceURL: 'https://tool.example', resourceLinkID: x, parameters: [{name: a, value: b}, {name: c}]}`
+	kindOf := func(spec string) string {
+		if spec == byForm || spec == atTool {
+			return v1alpha1.KindActivity
+		}
+		return spec
+	}
+	all := slices.Sorted(maps.Keys(specs))
 	rapid.Check(t, func(r *rapid.T) {
-		kind := rapid.SampledFrom(kinds).Draw(r, "kind")
+		spec := rapid.SampledFrom(all).Draw(r, "spec")
+		kind := kindOf(spec)
 		var object map[string]any
-		if err := json.Unmarshal(manifest(t, kind, "damaged", specs[kind]), &object); err != nil {
+		if err := json.Unmarshal(manifest(t, kind, "damaged", specs[spec]), &object); err != nil {
 			t.Fatal(err)
 		}
 		for range rapid.IntRange(1, 3).Draw(r, "damages") {

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"regexp"
@@ -86,7 +88,7 @@ func (v *validator) judge(o *object, r compile.Result) {
 	if at := specField.FindStringSubmatchIndex(r.Message); at != nil {
 		f.Field, f.Message = r.Message[at[2]:at[3]], r.Message[at[1]:]
 	}
-	if r.Reason == v1alpha1.ReasonPlatformNotFound {
+	if r.Reason == v1alpha1.ReasonPlatformNotFound || r.Reason == v1alpha1.ReasonToolNotFound {
 		f.Message += " in these files"
 	}
 	if r.Accepted == metav1.ConditionUnknown {
@@ -141,10 +143,11 @@ func (v *validator) group() (all map[academyKey]*members, order []academyKey) {
 			m = of(o, v1alpha1.AcademyName(typed.Spec.AcademyRef))
 			m.input.Platforms = append(m.input.Platforms, typed)
 		case *v1alpha1.LTITool:
-			if !o.broken {
-				m = of(o, v1alpha1.AcademyName(typed.Spec.AcademyRef))
-				m.input.Tools = append(m.input.Tools, typed)
+			if o.broken {
+				typed = &v1alpha1.LTITool{ObjectMeta: typed.ObjectMeta, Spec: v1alpha1.LTIToolSpec{AcademyRef: typed.Spec.AcademyRef}}
 			}
+			m = of(o, v1alpha1.AcademyName(typed.Spec.AcademyRef))
+			m.input.Tools = append(m.input.Tools, typed)
 		case *v1alpha1.LTIActivity:
 			if !o.broken {
 				m = of(o, v1alpha1.AcademyName(typed.Spec.AcademyRef))
@@ -191,6 +194,9 @@ func (v *validator) supply(m *members, given map[string]*corev1.Secret) error {
 		}
 		if slices.ContainsFunc(in.Activities, func(a *v1alpha1.LTIActivity) bool { return a.Spec.Share != nil && a.Spec.Share.Enrolment != nil }) {
 			in.Academy.Spec.Provisioning = &v1alpha1.AcademyProvisioning{SCIM: v1alpha1.SCIMDirectory{URL: unknownAcademyURL}}
+		}
+		if slices.ContainsFunc(in.Activities, func(a *v1alpha1.LTIActivity) bool { return a.Spec.External != nil }) {
+			in.Academy.Spec.Learners = &v1alpha1.AcademyLearners{OIDC: v1alpha1.LearnersOIDC{IssuerURL: unknownAcademyURL}}
 		}
 	}
 	for name, secret := range given {
@@ -273,6 +279,11 @@ func (m *members) references() (out []reference) {
 				m.academy, "spec.provisioning.scim.tokenSecretRef", p.SCIM.TokenSecretRef.Name, []string{v1alpha1.SecretKeyToken},
 			})
 		}
+		if r := m.input.Academy.Spec.Results; r != nil {
+			out = append(out, reference{
+				m.academy, "spec.results.webhook.signingSecretRef", r.Webhook.SigningSecretRef.Name, []string{v1alpha1.SecretKeySigningSecret},
+			})
+		}
 	}
 	for _, p := range m.input.Platforms {
 		if name, generated := p.LTI12SecretName(); p.Spec.LTI12 != nil && !generated {
@@ -294,6 +305,9 @@ func (m *members) references() (out []reference) {
 		if name, generated := a.LTI12SecretName(); a.Spec.Share != nil && !generated {
 			out = append(out, reference{m.objects[compile.Ref{Kind: v1alpha1.KindActivity, Name: a.Name}], "spec.share.lti12.credentialsSecretRef", name, credentials})
 		}
+		if name := a.ExternalSecretName(); name != "" {
+			out = append(out, reference{m.objects[compile.Ref{Kind: v1alpha1.KindActivity, Name: a.Name}], "spec.external.lti12.credentialsSecretRef", name, credentials})
+		}
 	}
 	return out
 }
@@ -303,6 +317,10 @@ func madeUp(name string, keys []string) *corev1.Secret {
 	data := map[string][]byte{}
 	for _, key := range keys {
 		data[key] = []byte("made up for " + key + " in " + name)
+		if key == v1alpha1.SecretKeySigningSecret {
+			sum := sha256.Sum256(data[key])
+			data[key] = []byte("whsec_" + base64.StdEncoding.EncodeToString(sum[:]))
+		}
 	}
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data}
 }
@@ -339,7 +357,7 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 		}
 	}
 	for _, a := range in.Activities {
-		if name, mine := a.LTI12SecretName(); mine {
+		if name, mine := a.LTI12SecretName(); mine && a.Spec.Share != nil {
 			generated[name] = madeUp(name, []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret}).Data
 		}
 	}
