@@ -1,5 +1,6 @@
 // A small academy. Its learners arrive signed in, either over OpenID Connect, with the launch handler as the provider, or with
-// a one-time launch code, which its back end redeems there.
+// a one-time launch code, which its back end redeems there. They open activities of others at the handler, which reports
+// the results to this site's webhook.
 //
 //   CLIENT_ID=academy CLIENT_SECRET_FILE=secret.txt node academy.mjs
 //
@@ -8,10 +9,16 @@
 // CLIENT_ID           this application's name at the handler (academy)
 // CLIENT_SECRET_FILE  file with its secret, read for every sign-in, so a new secret counts at once
 // EMBEDDED_COURSES    courses that may be shown in another site's frame, comma separated (43)
+// EXTERNAL_ACTIVITIES activities of others that /external links to, comma separated names
+// RESULTS_SECRET_FILE file with the secret (whsec_…) that signs results, read for every delivery; without, none is accepted
+//
+// POST /results is the webhook. GET /results lists its deliveries that were accepted, the oldest first: {"id": "…",
+// "event": {…}}, also those that came more than once. POST /results/fail?n=2 answers the next two deliveries with 500.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as oidc from 'openid-client';
-import { escapeHTML, parseCookies, readForm, redirect, request, sendHTML, serve } from './web.mjs';
+import { Webhook } from 'standardwebhooks';
+import { escapeHTML, fetchLocal, parseCookies, readForm, readText, redirect, request, sendHTML, sendJSON, serve } from './web.mjs';
 
 const port = Number(process.env.ACADEMY_PORT ?? 9403);
 const here = `http://academy.localhost:${port}`;
@@ -20,6 +27,8 @@ const issuer = `${handlerURL}/oidc`;
 const clientID = process.env.CLIENT_ID ?? 'academy';
 const secretFile = process.env.CLIENT_SECRET_FILE;
 const embedded = new Set((process.env.EMBEDDED_COURSES ?? '43').split(','));
+const external = (process.env.EXTERNAL_ACTIVITIES ?? '').split(',').filter(Boolean);
+const resultsSecretFile = process.env.RESULTS_SECRET_FILE;
 if (!secretFile) {
   console.error('CLIENT_SECRET_FILE is not set');
   process.exit(2);
@@ -30,14 +39,9 @@ const readSecret = () => readFileSync(secretFile, 'utf8').trim();
 const sessions = new Map();
 /** Sign-ins under way, by state. */
 const signIns = new Map();
-
-/** fetch, with names that Node's resolver need not know. */
-async function fetchLocal(address, { method, headers, body } = {}) {
-  const answer = await request(address, {
-    method, headers: Object.fromEntries(new Headers(headers)), body: body === undefined || body === null ? undefined : String(body),
-  });
-  return new Response(answer.text || null, { status: answer.status, headers: { 'content-type': answer.headers['content-type'] ?? '' } });
-}
+/** Results that the handler has delivered, and how many of the next deliveries fail. */
+const results = [];
+let failures = 0;
 
 /** The provider, as openid-client knows it. On this machine it speaks plain HTTP. */
 async function provider() {
@@ -153,6 +157,34 @@ async function finishSignIn(req, res, url) {
   redirect(res, begun.target.pathname + begun.target.search, { 'Set-Cookie': enter(req, claims.sub, claims.name, course, claims) });
 }
 
+/** Where this academy's learners find activities of others: the handler signs them in and takes them there. */
+function sendExternal(res) {
+  const links = external.map(name => `<li><a data-testid="start-${escapeHTML(name)}"
+href="${escapeHTML(`${handlerURL}/activities/${encodeURIComponent(name)}/start`)}">${escapeHTML(name)}</a></li>`);
+  sendHTML(res, 200, 'Activities of others', `<ul>${links.join('\n')}</ul>`);
+}
+
+/** The webhook: Standard Webhooks around a CloudEvent in JSON (structured content mode). */
+async function takeResult(req, res) {
+  const body = await readText(req);
+  if (failures > 0) {
+    failures--;
+    return sendJSON(res, 500, { error: 'told to fail' });
+  }
+  let event;
+  try {
+    event = new Webhook(readFileSync(resultsSecretFile, 'utf8').trim()).verify(body, req.headers);
+  } catch (error) {
+    return sendJSON(res, 401, { error: error.message });
+  }
+  const missing = ['id', 'source', 'type'].filter(name => typeof event?.[name] !== 'string' || event[name] === '');
+  if (!/^application\/cloudevents\+json(;|$)/.test(req.headers['content-type']) || event?.specversion !== '1.0' || missing.length > 0) {
+    return sendJSON(res, 400, { error: 'not a CloudEvent' });
+  }
+  results.push({ id: req.headers['webhook-id'], event });
+  res.writeHead(204).end();
+}
+
 await serve(port, async (req, res, url) => {
   const course = url.pathname.match(/^\/courses\/([\w-]+)$/)?.[1];
   switch (url.pathname) {
@@ -162,6 +194,11 @@ await serve(port, async (req, res, url) => {
     case '/callback': return finishSignIn(req, res, url);
     // Somebody who signed in here without a launch.
     case '/staff-room': return redirect(res, '/', { 'Set-Cookie': enter(req, 'staff-1', 'Stella Staff') });
+    case '/external': return sendExternal(res);
+    case '/results': return req.method === 'POST' ? takeResult(req, res) : sendJSON(res, 200, results);
+    case '/results/fail':
+      if (req.method === 'POST') failures = Number(url.searchParams.get('n'));
+      return sendJSON(res, 200, { failures });
   }
   if (!course) return sendHTML(res, 404, 'Not found', '');
 

@@ -1,5 +1,6 @@
-// What the two small sites and the check share: a plain HTTP server, forms, and requests to *.localhost.
+// What the small sites and the check share: a plain HTTP server, forms, and requests to *.localhost.
 import http from 'node:http';
+import './resolve.mjs';
 
 const bodyLimit = 256 * 1024;
 
@@ -100,16 +101,11 @@ export function serve(port, handle) {
   return new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', () => resolve(server)));
 }
 
-/** Node's resolver need not know *.localhost, browsers do; so these names go to the loopback address here. */
-const lookup = (name, options, done) => options.all ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4);
-
 /** One request, no redirect followed; headers may include Host. */
 export function request(address, { method = 'GET', headers = {}, body, timeout = 10_000 } = {}) {
   const url = new URL(address);
   return new Promise((resolve, reject) => {
-    const req = http.request(url, {
-      method, headers, timeout, agent: false, ...(/(^|\.)localhost$/.test(url.hostname) && { lookup }),
-    }, async res => {
+    const req = http.request(url, { method, headers, timeout, agent: false }, async res => {
       try {
         const chunks = [];
         for await (const chunk of res) chunks.push(chunk);
@@ -122,4 +118,12 @@ export function request(address, { method = 'GET', headers = {}, body, timeout =
     req.on('error', reject);
     req.end(body);
   });
+}
+
+/** The same for libraries that expect fetch: unlike it, no connection is kept, so a server may start again in between. */
+export async function fetchLocal(address, { method, headers, body } = {}) {
+  const answer = await request(address, {
+    method, headers: Object.fromEntries(new Headers(headers)), body: body === undefined || body === null ? undefined : String(body),
+  });
+  return new Response(answer.text || null, { status: answer.status, headers: Object.entries(answer.headers).map(([k, v]) => [k, String(v)]) });
 }

@@ -1,0 +1,92 @@
+// A tool that others built: unmodified ltijs, with its data in PostgreSQL. It shows what a launch brought, and has a
+// button for each service of the platform.
+//
+//   DATABASE_URL=postgres://… node tool-ltijs.mjs tool-ltijs.json
+//
+// TOOL_PORT     port to listen on (9407); the address is http://simulation.localhost:<port>
+// DATABASE_URL  an empty database, or the one of an earlier run; postgres://user:password@/name?host=/directory for a
+//               Unix socket
+// The configuration is what ltijs.registerPlatform takes:
+//   {
+//     "url": "http://lti.localhost:9402", "name": "Acme Academy", "clientId": "simulation",
+//     "authenticationEndpoint": "http://lti.localhost:9402/tools/simulation/authorize",
+//     "accesstokenEndpoint": "http://lti.localhost:9402/tools/simulation/token",
+//     "authConfig": {"method": "JWK_SET", "key": "http://lti.localhost:9402/tools/simulation/jwks.json"}
+//   }
+//
+// For the platform: the login initiation is /login, the public keys are /keys, and the launch and redirect URI is /.
+// The services answer with JSON; each takes the parameter ltik, which is in the address of the page after a launch:
+//
+// /score?given=8&maximum=10&activityProgress=Completed&gradingProgress=FullyGraded&comment=…&user=…
+// /results?user=…&limit=…         results of the activity's line item; &url=… for a next page
+// /line-items?limit=…&tag=…       line items of the course; &url=… for a next page
+// /members?limit=…&role=…&pages=… members of the course; pages=0 for all pages, &url=… for a next page
+import './resolve.mjs';
+import { readFileSync } from 'node:fs';
+import { Provider as lti } from 'ltijs';
+import Database from 'ltijs-sequelize';
+import { parse } from 'pg-connection-string';
+import { escapeHTML, sendHTML, sendJSON } from './web.mjs';
+
+const port = Number(process.env.TOOL_PORT ?? 9407);
+const here = `http://simulation.localhost:${port}`;
+const configFile = process.argv[2];
+if (!configFile || !process.env.DATABASE_URL) {
+  console.error('usage: DATABASE_URL=postgres://… node tool-ltijs.mjs tool-ltijs.json');
+  process.exit(2);
+}
+
+const { host, port: databasePort, user, password, database } = parse(process.env.DATABASE_URL);
+lti.setup('a key for this machine only', {
+  plugin: new Database(database, user, password, { dialect: 'postgres', host, port: databasePort || 5432, logging: false }),
+}, {
+  // ltijs refuses plain HTTP otherwise: a browser that blocks third-party cookies then works without any.
+  devMode: true,
+  cookies: { secure: true, sameSite: 'None' },
+});
+
+lti.onConnect((token, req, res) => {
+  const { platformContext: context, ...person } = token;
+  const button = (path, text, fields = {}) => `<form action="${path}">
+${Object.entries({ ...fields, ltik: res.locals.ltik }).map(([name, value]) =>
+    `<input type="hidden" name="${name}" value="${escapeHTML(value)}">`).join('\n')}
+<button data-testid="${path.slice(1)}">${text}</button></form>`;
+  sendHTML(res, 200, 'Simulation', `<p>Welcome, <strong data-testid="learner-name">${escapeHTML(person.userInfo?.name)}</strong>.</p>
+${button('/score', 'Score 8 of 10', { given: 8, maximum: 10, activityProgress: 'Completed', gradingProgress: 'FullyGraded' })}
+${button('/results', 'Results')} ${button('/line-items', 'Line items')} ${button('/members', 'Members')}
+<pre id="launch">${escapeHTML(JSON.stringify({
+    user: person.user, ...person.userInfo, roles: context.roles, context: context.context, resource: context.resource,
+    custom: context.custom, launchPresentation: context.launchPresentation, targetLinkUri: context.targetLinkUri,
+    messageType: context.messageType, endpoint: context.endpoint, namesRoles: context.namesRoles, lis: context.lis,
+    platform: person.platformInfo, iss: person.iss, clientId: person.clientId, deploymentId: person.deploymentId,
+  }, null, 2))}</pre>`);
+});
+
+/** Answers with what a service of ltijs returns, or with its error and what the platform said. */
+function serve(path, call) {
+  lti.app.get(path, async (req, res) => {
+    try {
+      sendJSON(res, 200, await call(res.locals.token, req.query));
+    } catch (error) {
+      sendJSON(res, 502, { error: error.message, status: error.response?.statusCode, body: error.response?.body });
+    }
+  });
+}
+
+const lineItemOf = token => token.platformContext.endpoint?.lineitem;
+
+serve('/score', (token, query) => lti.Grade.submitScore(token, lineItemOf(token), {
+  ...(query.given !== undefined && { scoreGiven: Number(query.given), scoreMaximum: Number(query.maximum) }),
+  ...(query.comment !== undefined && { comment: query.comment }),
+  ...(query.user !== undefined && { userId: query.user }),
+  activityProgress: query.activityProgress ?? 'Completed', gradingProgress: query.gradingProgress ?? 'FullyGraded',
+}));
+serve('/results', (token, { user: userId, limit, url }) => lti.Grade.getScores(token, lineItemOf(token), { userId, limit, url }));
+serve('/line-items', (token, { limit, tag, url }) => lti.Grade.getLineItems(token, { limit, tag, url }));
+serve('/members', (token, { limit, role, url, pages = '1' }) => lti.NamesAndRoles.getMembers(token, {
+  limit, role, url, pages: pages === '0' ? false : Number(pages),
+}));
+
+await lti.deploy({ serverless: true, silent: true });
+await lti.registerPlatform(JSON.parse(readFileSync(configFile, 'utf8')));
+lti.app.listen(port, '127.0.0.1', () => console.log(`ltijs tool: ${here}`));
