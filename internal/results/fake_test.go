@@ -66,6 +66,15 @@ func (t *table) Result(_ context.Context, key store.ResultKey) (store.Result, er
 	return store.Result{}, store.ErrNotFound
 }
 
+func (t *table) ResultByID(_ context.Context, id string) (store.Result, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if row, ok := t.rows[id]; ok {
+		return row.result, nil
+	}
+	return store.Result{}, store.ErrNotFound
+}
+
 func (t *table) ResultByOutcome(_ context.Context, id string) (store.Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

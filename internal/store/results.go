@@ -163,6 +163,9 @@ type Results interface {
 	// Result returns a result. It fails with ErrNotFound.
 	Result(ctx context.Context, key ResultKey) (Result, error)
 
+	// ResultByID returns the result of a key's ID. It fails with ErrNotFound.
+	ResultByID(ctx context.Context, id string) (Result, error)
+
 	// ResultByOutcome returns the result of an OutcomeID. It fails with ErrNotFound,
 	// also for an empty one.
 	ResultByOutcome(ctx context.Context, outcomeID string) (Result, error)

@@ -34,22 +34,17 @@ func (s *Services) outcome(rw http.ResponseWriter, r *http.Request) {
 		}
 		return s.changeOutcome(r.Context(), c, request, nonce)
 	}()
-	code, description := outcomes.Success, "ok"
+	id, failed := launch.NewNonce(s.Random)
+	answer := request.Answer(id, outcomes.Success, "ok")
+	answer.Score = score
 	if err != nil {
 		s.Web.Note(r, &c.about, err)
-		refused := lti.CodeOf(err)
-		code, description = outcomes.Failure, string(refused)+": "+refused.Reason().Summary
-		switch refused {
-		case lti.OperationUnsupported:
-			code = outcomes.Unsupported
-		case lti.StoreUnavailable, lti.InternalError:
-			// The message may come again.
-			status = refused.Reason().Status
+		answer = request.Refused(id, lti.CodeOf(err))
+		if reason := lti.CodeOf(err).Reason(); reason.Status >= 500 && reason.Code != lti.OperationUnsupported {
+			// The tool may try again, and takes failure for final.
+			status = reason.Status
 		}
 	}
-	id, failed := launch.NewNonce(s.Random)
-	answer := request.Answer(id, code, description)
-	answer.Score = score
 	encoded, problem := answer.Encode()
 	if problem = errors.Join(failed, problem); problem != nil {
 		s.Web.Note(r, &c.about, problem)
@@ -76,9 +71,12 @@ func (s *Services) signed(rw http.ResponseWriter, r *http.Request, c *call) ([]b
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(r.Header.Values("Authorization")) > 1 {
+		return nil, nil, lti.Refuse(lti.ParameterRepeated, "there is more than one Authorization header")
+	}
 	verified, err := oauth1.VerifyBody(r.Context(), oauth1.BodyRequest{
 		Method: r.Method, URL: routing.ActivityOutcomesURL(c.Base(r.Host), a.Name), RawQuery: r.URL.RawQuery,
-		Authorization: r.Header.Values("Authorization"), Body: body,
+		Authorization: r.Header.Get("Authorization"), Body: body,
 	}, func(_ context.Context, consumerKey string) ([]string, error) {
 		if known := c.ExternalCredential(a.Name); known != nil && known.ConsumerKey == consumerKey {
 			return known.Secrets, nil

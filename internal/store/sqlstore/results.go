@@ -172,6 +172,14 @@ func (s *Store) Result(ctx context.Context, key store.ResultKey) (store.Result, 
 	return s.readResult(ctx, s.results.readResult, key.ID())
 }
 
+// ResultByID implements store.Results.
+func (s *Store) ResultByID(ctx context.Context, id string) (store.Result, error) {
+	if !store.Storable(id) {
+		return store.Result{}, store.ErrNotFound
+	}
+	return s.readResult(ctx, s.results.readResult, id)
+}
+
 // ResultByOutcome implements store.Results.
 func (s *Store) ResultByOutcome(ctx context.Context, outcomeID string) (store.Result, error) {
 	if !store.Storable(outcomeID) {
