@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -398,14 +400,19 @@ func TestSamplesApplyWithoutADifference(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Each folder is one installation.
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "samples-" + filepath.Base(filepath.Dir(file))}}
+		if err := api.Create(t.Context(), namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
 		for document := range strings.SplitSeq(string(text), "\n---\n") {
 			applied := map[string]any{}
 			if err := yaml.Unmarshal([]byte(document), &applied); err != nil {
 				t.Fatal(file, err)
 			}
-			created := apply(t, applied)
+			created := apply(t, namespace.Name, applied)
 			// The API server itself tidies its record of field owners once, in the apply after the one that creates.
-			first, second := apply(t, applied), apply(t, applied)
+			first, second := apply(t, namespace.Name, applied), apply(t, namespace.Name, applied)
 			if first.GetResourceVersion() != second.GetResourceVersion() || created.GetGeneration() != second.GetGeneration() {
 				t.Errorf("%s: %s is written again although nothing changed", file, first.GetName())
 			}
@@ -416,10 +423,10 @@ func TestSamplesApplyWithoutADifference(t *testing.T) {
 	}
 }
 
-func apply(t *testing.T, content map[string]any) *unstructured.Unstructured {
+func apply(t *testing.T, namespace string, content map[string]any) *unstructured.Unstructured {
 	t.Helper()
 	o := (&unstructured.Unstructured{Object: content}).DeepCopy()
-	o.SetNamespace("default")
+	o.SetNamespace(namespace)
 	if err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("gitops"), client.ForceOwnership); err != nil {
 		t.Fatal(err)
 	}

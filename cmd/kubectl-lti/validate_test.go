@@ -78,6 +78,14 @@ func TestTheDemoIsValid(t *testing.T) {
 	}
 }
 
+// The sample of an academy as it is without the operator is complete, with every Secret.
+func TestTheSampleOfBeforeIsValid(t *testing.T) {
+	stdout, stderr, status := plugin(t, "", "validate", "-f", filepath.Join("..", "..", "config", "samples", "as-before"))
+	if status != exitOK || stderr != "" || stdout != "11 resources valid, 0 invalid, 0 warnings\n" {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+}
+
 // Findings go to logs of CI.
 func TestNoSecretValueIsPrinted(t *testing.T) {
 	checked := 0
