@@ -46,7 +46,7 @@ var resultTests = map[string]func(*testing.T, *fixture){
 	"of many leases at once no result is in two":                testConcurrentResultLease,
 	"line items of tools are stored, replaced and listed":       testToolItems,
 	"a tool makes so many line items and no more":               testToolItemsBounded,
-	"tools at once make so many line items and no more":         testConcurrentToolItems,
+	"one line item stored by many at once is one":               testConcurrentToolItem,
 	"a line item is deleted with its results and nothing else":  testDeleteToolItem,
 	"a line item deleted while results come leaves none":        testConcurrentDelete,
 	"learners and results that no engine can store are refused": testResultInvalid,
@@ -1049,10 +1049,25 @@ func testToolItems(t *testing.T, f *fixture) {
 	wantItems(t, s, "tool/other", "quiz", elsewhere)
 }
 
+// testToolItemsBounded lets tools fill the last places at once.
 func testToolItemsBounded(t *testing.T, f *fixture) {
 	s := f.open(t)
-	for i := range store.MaxToolLineItems {
+	const room = 5
+	for i := range store.MaxToolLineItems - room {
 		putItem(t, s, toolItem(testRealm, "quiz", fmt.Sprint(i)))
+	}
+	won := race(t, f, store.ErrTooMany, func(s store.Store, i int) error {
+		return s.PutToolLineItem(t.Context(), toolItem(testRealm, "quiz", fmt.Sprint("new", i)))
+	})
+	wantFull := func(want int) {
+		t.Helper()
+		items, err := s.ToolLineItems(t.Context(), testRealm, "quiz")
+		if wantErr(t, err, nil); len(items) != want {
+			t.Errorf("%d line items, want %d", len(items), want)
+		}
+	}
+	if wantFull(store.MaxToolLineItems); won != room {
+		t.Errorf("%d line items found room, want %d", won, room)
 	}
 	extra := toolItem(testRealm, "quiz", "extra")
 	wantErr(t, s.PutToolLineItem(t.Context(), extra), store.ErrTooMany)
@@ -1066,30 +1081,14 @@ func testToolItemsBounded(t *testing.T, f *fixture) {
 	wantErr(t, s.PutToolLineItem(t.Context(), extra), store.ErrTooMany)
 	wantErr(t, s.DeleteToolLineItem(t.Context(), testRealm, "quiz", "7"), nil)
 	putItem(t, s, extra)
-	items, err := s.ToolLineItems(t.Context(), testRealm, "quiz")
-	if wantErr(t, err, nil); len(items) != store.MaxToolLineItems+1 {
-		t.Errorf("%d line items", len(items))
-	}
+	wantFull(store.MaxToolLineItems + 1)
 }
 
-func testConcurrentToolItems(t *testing.T, f *fixture) {
-	s := f.open(t)
-	const room = 5
-	for i := range store.MaxToolLineItems - room {
-		putItem(t, s, toolItem(testRealm, "quiz", fmt.Sprint(i)))
-	}
-	won := race(t, f, store.ErrTooMany, func(s store.Store, i int) error {
-		return s.PutToolLineItem(t.Context(), toolItem(testRealm, "quiz", fmt.Sprint("new", i)))
+func testConcurrentToolItem(t *testing.T, f *fixture) {
+	won := race(t, f, nil, func(s store.Store, _ int) error {
+		return s.PutToolLineItem(t.Context(), toolItem(testRealm, "quiz", "new"))
 	})
-	items, err := s.ToolLineItems(t.Context(), testRealm, "quiz")
-	if wantErr(t, err, nil); won != room || len(items) != store.MaxToolLineItems {
-		t.Errorf("%d line items were made, now there are %d", won, len(items))
-	}
-	// One and the same, at once, is one.
-	won = race(t, f, nil, func(s store.Store, _ int) error {
-		return s.PutToolLineItem(t.Context(), toolItem(testRealm, "exam", "new"))
-	})
-	items, err = s.ToolLineItems(t.Context(), testRealm, "exam")
+	items, err := f.open(t).ToolLineItems(t.Context(), testRealm, "quiz")
 	if wantErr(t, err, nil); won != 24 || len(items) != 1 {
 		t.Errorf("%d of 24 stored %d line items", won, len(items))
 	}
