@@ -203,8 +203,9 @@ func (q Query) Selects(roles []launch.Role) bool {
 	return false
 }
 
-// Next returns the Link header that names the page after this one, with the same role, rlid and limit. memberships is the address of the
-// whole list, and last the user ID at the end of this page.
+// Next returns the Link header that names the page after this one, with the same
+// role, rlid and limit. memberships is the address of the whole list, and last the
+// user ID at the end of this page.
 func (q Query) Next(memberships, last string) string {
 	return q.Page.Next(memberships, last, "role", q.Role, "rlid", q.ResourceLinkID)
 }
