@@ -59,14 +59,14 @@ type Message struct {
 
 // Score takes a score that a tool sent over Assignment and Grade Services, and returns what is known then. Scores are
 // taken in the order of their timestamps. In another line item than the activity's own, which store.ResultKey.LineItem
-// names, a score decides nothing, and the academy is not told; the rule does not matter there. That the line item exists,
-// and is one of the tool's, is for the caller to check.
+// names, a score decides nothing, and the academy is not told; the rule does not matter there. That the line item is one of
+// the tool's is for the caller to check.
 //
 // The nonce, if any, is spent with it.
 //
-// Refusals: LearnerUnknown for somebody who has not opened the activity; ScoreOutdated for a timestamp that is not later
-// than that of the newest score, unless it is that very score, which changes nothing; ParameterInvalid for a timestamp
-// more than ten minutes ahead of our clock, because it would hold up every later score; Replayed.
+// Refusals: LearnerUnknown for somebody who has not opened the activity; LineItemUnknown; ScoreOutdated for a timestamp
+// that is not later than that of the newest score, unless it is that very score, which changes nothing; ParameterInvalid
+// for a timestamp more than ten minutes ahead of our clock, because it would hold up every later score; Replayed.
 func (b *Book) Score(ctx context.Context, key store.ResultKey, rule Rule, m ags.Score, nonce *store.Nonce) (View, error) {
 	decides := &rule
 	if key.LineItem != "" {
@@ -93,10 +93,10 @@ func (b *Book) begin(ctx context.Context, key store.ResultKey) error {
 	own := key
 	own.LineItem = ""
 	if _, err := b.Store.Result(ctx, own); err != nil {
-		return refused("find a result", lti.LearnerUnknown, err)
+		return refused("find a result", lti.LearnerUnknown, named(err))
 	}
 	if _, err := b.Store.BeginResult(ctx, nil, store.Result{Key: key}); err != nil {
-		return refused("begin a result", lti.LearnerUnknown, err)
+		return refused("begin a result", lti.LineItemUnknown, named(err))
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (b *Book) Read(ctx context.Context, outcomeID string, check Check, nonce *s
 func (b *Book) outcome(ctx context.Context, outcomeID string, check Check, nonce *store.Nonce, change func(s *State) *Message) (View, error) {
 	found, err := b.Store.ResultByOutcome(ctx, outcomeID)
 	if err != nil {
-		return View{}, refused("find a result", lti.OutcomeUnknown, err)
+		return View{}, refused("find a result", lti.OutcomeUnknown, named(err))
 	}
 	return b.change(ctx, found.Key.ID(), nonce, lti.OutcomeUnknown, func(r *store.Result, s *State) (*Message, error) {
 		if err := check(r); err != nil {
@@ -208,13 +208,21 @@ func refused(doing string, unknown lti.Code, err error) error {
 	switch {
 	case errors.As(err, &r):
 		return r
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrInvalid):
-		// What no store accepts is the name of nothing.
+	case errors.Is(err, store.ErrNotFound):
 		return lti.Refuse(unknown, "nothing has this ID").Because(err)
 	case errors.Is(err, store.ErrReplayed):
 		return lti.Refuse(lti.Replayed, "the nonce was spent before").Because(err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// named returns the error of a look-up by a name that somebody else chose: one that no store accepts is the name of
+// nothing.
+func named(err error) error {
+	if errors.Is(err, store.ErrInvalid) {
+		return store.ErrNotFound
+	}
+	return err
 }
 
 // DeliveryState says whether the academy has been told, for people.
