@@ -215,6 +215,31 @@ func TestAVersionThatCameMeanwhileIsToldNext(t *testing.T) {
 	})
 }
 
+func TestWhatBecameOfAnAttempt(t *testing.T) {
+	due, now := start(), start().Add(time.Minute)
+	for name, tt := range map[string]struct {
+		before State
+		sent   int64
+		answer answer
+		want   State
+		due    time.Time
+	}{
+		"told":                          {State{Version: 2, Attempts: 3, Reason: "Refused"}, 2, answer{}, State{Version: 2, Delivered: 2}, due},
+		"told, and there is news":       {State{Version: 3}, 2, answer{}, State{Version: 3, Delivered: 2}, due},
+		"told once more":                {State{Version: 3, Delivered: 3}, 2, answer{}, State{Version: 3, Delivered: 3}, due},
+		"in vain":                       {State{Version: 2, Delivered: 1, Attempts: 1}, 2, answer{reason: "Refused"}, State{Version: 2, Delivered: 1, Attempts: 2, Reason: "Refused"}, now.Add(3 * time.Second)},
+		"in vain, to wait":              {State{Version: 2}, 2, answer{"Throttled", time.Minute}, State{Version: 2, Attempts: 1, Reason: "Throttled"}, now.Add(time.Minute)},
+		"in vain, and there is news":    {State{Version: 3}, 2, answer{"Throttled", time.Minute}, State{Version: 3}, due},
+		"stopped":                       {State{Version: 2, Delivered: 1}, 2, answer{reason: ReasonGone}, State{Version: 2, Delivered: 1, Attempts: 1, Reason: "Gone", StoppedAt: now}, due},
+		"to be stopped, but it is news": {State{Version: 3}, 2, answer{reason: ReasonGone}, State{Version: 3}, due},
+	} {
+		s := tt.before
+		if got := s.settle(tt.sent, tt.answer, due, now, 0.5); s != tt.want || !got.Equal(tt.due) {
+			t.Errorf("%s: %+v, due %v", name, s, got)
+		}
+	}
+}
+
 // Pauses between attempts, with the jitter in the middle.
 func TestRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
