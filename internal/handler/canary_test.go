@@ -46,6 +46,14 @@ func secretsOf(t *routing.Table, k *keys.Academy) secrets {
 			s[fmt.Sprintf("shared secret %d of %s", i, c.ConsumerKey)] = secret
 		}
 	}
+	for _, c := range t.ExternalCredentials {
+		for i, secret := range c.Secrets {
+			s[fmt.Sprintf("shared secret %d for %s", i, c.Activity)] = secret
+		}
+	}
+	for i, secret := range t.AcademyKeys.WebhookSecrets {
+		s[fmt.Sprintf("webhook secret %d", i)] = secret
+	}
 	return s
 }
 

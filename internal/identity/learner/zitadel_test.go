@@ -99,7 +99,7 @@ func TestSigningInAtAProviderThatWeDidNotWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := p.Exchange(t.Context(), response, r)
-	want := Learner{Subject: "id1", Email: "test-user@zitadel.ch", EmailVerified: true, Name: "Test User"}
+	want := Learner{Subject: "id1", Email: "test-user@zitadel.ch", EmailVerified: true, Name: "Test User", GivenName: "Test", FamilyName: "User", Locale: "de"}
 	if err != nil || got != want {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
