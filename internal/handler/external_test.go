@@ -379,3 +379,33 @@ func TestALearnerOpensAnActivityOfATool(t *testing.T) {
 		t.Errorf("status %s", got)
 	}
 }
+
+func TestLeavingAFrameTakesTheWholePageAway(t *testing.T) {
+	a := newExternalAcademy(t)
+	a.republish(func(t *routing.Table) {
+		activityIn(t, "simulation").External.Presentation = routing.PresentationEmbedded
+	})
+	b := a.learner(zoe())
+	page := b.begin("simulation")
+	frame := regexp.MustCompile(`<iframe [^>]*src="([^"]*)"`).FindStringSubmatch(page.Body.String())
+	if page.Code != http.StatusOK || frame == nil {
+		t.Fatalf("%d %s", page.Code, text(page.Body.String()))
+	}
+	address, err := url.Parse(html.UnescapeString(frame[1]))
+	if err != nil || address.Query().Get("lti_storage_target") != "_parent" {
+		t.Fatalf("%v: %v", address, err)
+	}
+	x := b.authorize(b.request(address.Query()))
+	if _, fields := x.posted(); fields.Get("lti_storage_target") != "_parent" {
+		t.Error("the tool is not told again where the storage is")
+	}
+	presentation, _ := x.idToken()["https://purl.imsglobal.org/spec/lti/claim/launch_presentation"].(map[string]any)
+	if presentation["document_target"] != "iframe" || presentation["return_url"] != academyURL+"/activities/simulation/return" {
+		t.Errorf("%v", presentation)
+	}
+	back := b.do(http.MethodGet, "/activities/simulation/return?lti_msg=Well+done+%26+more&evil=1", nil)
+	if want := `href="https://academy.acme.example/catalogue?lti_msg=Well+done+%26+more" target="_top"`; back.Code != http.StatusOK ||
+		!strings.Contains(html.UnescapeString(back.Body.String()), want) {
+		t.Errorf("%d %s", back.Code, back.Body)
+	}
+}

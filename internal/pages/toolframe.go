@@ -138,3 +138,26 @@ func originsOf(addresses []string) ([]string, error) {
 	}
 	return origins, nil
 }
+
+// LeaveFrame is the page, in the frame of a ToolFrame, that takes the place of that
+// whole page by an address.
+type LeaveFrame struct {
+	// Address is an absolute http or https URL, or a path.
+	Address string
+}
+
+const leaveScript = `top.location.replace(document.getElementById("back").href)`
+
+var leaveScriptHash = cspHash(leaveScript)
+
+// Write answers with the page.
+func (l LeaveFrame) Write(w http.ResponseWriter, v View) error {
+	if err := checkAddress("return URL", l.Address); err != nil {
+		return err
+	}
+	lang, c := v.catalog()
+	p := policy{frame: v.frame(framedByDefault), script: leaveScriptHash, formAction: nobody}
+	return render(w, "leave", http.StatusOK, p, map[string]any{
+		"Lang": lang, "UI": c.UI, "Title": c.UI["submitTitle"], "Page": l, "Script": template.JS(leaveScript), //nolint:gosec // a constant
+	})
+}

@@ -92,7 +92,8 @@ func TestWhereIDTokensMayGo(t *testing.T) {
 		Activities: []Activity{
 			at("listed", "a", "https://a.example/a"), at("derived", "b", "https://b.example/b"), at("derived", "c", "https://b.example/c?y=2"),
 			at("unregistered", "d", "https://d.example/d"), at("nowhere", "e", "https://e.example/e"),
-			{Name: "f", External: &External{LTI12: &ExternalLTI12{LaunchURL: "https://b.example/form"}}}, {Name: "g", Share: &Share{TargetURL: "https://b.example/shared"}},
+			{Name: "f", External: &External{LTI12: &ExternalLTI12{LaunchURL: "https://b.example/form"}}},
+			{Name: "g", Share: &Share{TargetURL: "https://b.example/shared"}},
 		},
 	})
 	for _, c := range []struct {

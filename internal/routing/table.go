@@ -197,7 +197,7 @@ type Privacy struct {
 	WithholdEmail bool `json:"withholdEmail,omitempty"`
 }
 
-// Activity types, as in LTIActivity.spec.type, that the handler tells apart.
+// ActivityTypeExam is the LTIActivity.spec.type whose result is decided by a score.
 const ActivityTypeExam = "Exam"
 
 // Activity is a learning activity of the academy that others may open, or one of others that our learners may open.

@@ -73,6 +73,11 @@ func ActivityStartURL(academyURL, activity string) string {
 	return academyURL + "/activities/" + activity + "/start"
 }
 
+// ActivityReturnURL is where a tool sends learners back to who have the activity in a frame of ours.
+func ActivityReturnURL(academyURL, activity string) string {
+	return academyURL + "/activities/" + activity + "/return"
+}
+
 // ActivityOutcomesURL is the Basic Outcomes address of an external activity of LTI 1.2.
 func ActivityOutcomesURL(academyURL, activity string) string {
 	return academyURL + "/activities/" + activity + "/outcomes"

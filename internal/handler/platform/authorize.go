@@ -125,7 +125,7 @@ func (p *Platform) answer(rw http.ResponseWriter, r *http.Request, v *visit, t *
 	}
 	http.SetCookie(rw, hintCookie(request.MessageHint, "", -1))
 	if hint.Framed {
-		reply.StorageTarget = storageTarget
+		reply.StorageTarget = pages.StorageTarget
 	}
 	return reply.Token(token), nil
 }

@@ -66,14 +66,18 @@ func ContextOf(a *routing.Activity) launch.Context {
 
 // visitOf is what launches of both versions say.
 func visitOf(academy *routing.Academy, a *routing.Activity, l *store.Learner, privacy routing.Privacy) launch.Visit {
-	target := "window"
+	target, back := "window", a.External.ReturnURL
 	if a.External.Presentation == routing.PresentationEmbedded {
 		target = "iframe"
+		if back != "" {
+			// The academy would come up in the frame.
+			back = routing.ActivityReturnURL(academy.URL, a.Name)
+		}
 	}
 	context := ContextOf(a)
 	return launch.Visit{
 		Subject: l.ID, Person: PersonOf(l, privacy), Roles: []string{launch.RoleLearner}, Context: &context,
-		DocumentTarget: target, ReturnURL: a.External.ReturnURL, Locale: l.Locale,
+		DocumentTarget: target, ReturnURL: back, Locale: l.Locale,
 		Platform: launch.Platform{GUID: hostOf(academy.URL), Name: academy.Title, URL: academy.URL, Family: ProductFamily},
 	}
 }

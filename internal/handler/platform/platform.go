@@ -58,6 +58,7 @@ func (p *Platform) Use(s *Snapshot) { p.snapshot.Store(s) }
 // Register adds the addresses of the platform role.
 func (p *Platform) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /activities/{activity}/start", p.start)
+	mux.HandleFunc("GET /activities/{activity}/return", p.leave)
 	mux.HandleFunc("GET /tools/{tool}/authorize", p.authorize)
 	mux.HandleFunc("POST /tools/{tool}/authorize", p.authorize)
 	mux.HandleFunc("GET /tools/{tool}/jwks.json", p.publicKeys)

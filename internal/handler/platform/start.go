@@ -14,6 +14,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/lti/oauth1"
+	"github.com/lti-operator/lti-operator/internal/lti/service"
 	"github.com/lti-operator/lti-operator/internal/pages"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -78,7 +79,8 @@ func (p *Platform) Started(rw http.ResponseWriter, r *http.Request) {
 			return err
 		}
 		v.about.Locale = who.Locale
-		person, err := p.meet(r, realmOf(tool), &who)
+		realm, privacy := realmOf(activity, tool)
+		person, err := p.meet(r, realm, privacy, &who)
 		if err != nil {
 			return err
 		}
@@ -97,24 +99,28 @@ func (v *visit) desk() (*learners.Desk, error) {
 	return v.learners, nil
 }
 
-// realmOf is the realm of learners as the tool knows them; nil is LTI 1.2.
-func realmOf(tool *routing.Tool) string {
+// realmOf is the realm of learners as the tool knows them, and what it is not to know; nil is LTI 1.2.
+func realmOf(a *routing.Activity, tool *routing.Tool) (string, routing.Privacy) {
 	if tool == nil {
-		return store.FormRealm
+		return store.FormRealm, a.External.LTI12.Privacy
 	}
-	return store.ToolRealm(tool.Name)
+	return store.ToolRealm(tool.Name), tool.Privacy
 }
 
 // meet finds, or makes, what the tool calls the learner.
-func (p *Platform) meet(r *http.Request, realm string, who *learner.Learner) (store.Learner, error) {
+func (p *Platform) meet(r *http.Request, realm string, privacy routing.Privacy, who *learner.Learner) (store.Learner, error) {
 	id, err := launch.NewNonce(p.Random)
 	if err != nil {
 		return store.Learner{}, err
 	}
-	person, err := p.Store.MeetLearner(r.Context(), store.Learner{
+	known := store.Learner{
 		Realm: realm, ID: id, Subject: who.Subject, GivenName: who.GivenName, FamilyName: who.FamilyName,
-		Name: who.Name, Email: who.Email, Locale: who.Locale, SeenAt: p.Now(),
-	})
+		Name: who.Name, Email: who.Email, Locale: who.Locale,
+	}
+	// What nobody is told is not kept either.
+	shared := PersonOf(&known, privacy).Person()
+	known.Name, known.GivenName, known.FamilyName, known.Email = shared.Name, shared.GivenName, shared.FamilyName, shared.Email
+	person, err := p.Store.MeetLearner(r.Context(), known)
 	if err != nil {
 		return store.Learner{}, storeRefusal(err)
 	}
@@ -135,7 +141,7 @@ func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a
 		ClientID: ClientID(t), DeploymentID: DeploymentID(t),
 	}
 	if framed {
-		login.StorageTarget = storageTarget
+		login.StorageTarget = pages.StorageTarget
 	}
 	location, err := launch.LoginInitiationURL(t.LTI13.LoginInitiationURL, login)
 	if err != nil {
@@ -150,9 +156,6 @@ func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a
 	frame.Src, frame.ToolURLs = location, toolURLs(t, a)
 	return frame.Write(rw, web.View(r, &v.about))
 }
-
-// storageTarget is where a tool in our frame finds the platform storage (LTI Client Side postMessages 0.1).
-const storageTarget = "_parent"
 
 // hintCookie comes back with the tool's authentication request: from another site, and perhaps in our frame.
 func hintCookie(hint, value string, maxAge int) *http.Cookie {
@@ -201,4 +204,29 @@ func fieldsOf(params lti.Params) []pages.Field {
 		fields[i] = pages.Field{Name: x.Name, Value: x.Value}
 	}
 	return fields
+}
+
+// leave takes a learner who is done out of the frame, and back to where the academy wants them, with what the tool has to say
+// (LTI Core 1.3 section 5.4.4.1).
+func (p *Platform) leave(rw http.ResponseWriter, r *http.Request) {
+	p.serve(rw, r, func(v *visit) error {
+		activity, _, err := v.findActivity(r.PathValue("activity"))
+		if err != nil {
+			return err
+		}
+		if activity.External.ReturnURL == "" {
+			return lti.Refuse(lti.AddressUnknown, "the academy has not said where to go back to")
+		}
+		params, err := lti.ParseForm(r.URL.RawQuery)
+		if err != nil {
+			return err
+		}
+		var said []string
+		for _, name := range []string{"lti_msg", "lti_errormsg", "lti_log", "lti_errorlog"} {
+			if text := params.Get(name); text != "" {
+				said = append(said, name, text)
+			}
+		}
+		return pages.LeaveFrame{Address: service.AddQuery(activity.External.ReturnURL, said...)}.Write(rw, web.View(r, &v.about))
+	})
 }

@@ -227,5 +227,5 @@ func write(rw http.ResponseWriter, status int, mediaType string, body []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	rw.WriteHeader(status)
 	// A failed write means that the client has gone.
-	_, _ = rw.Write(body)
+	_, _ = rw.Write(body) //nolint:gosec // JSON or XML that is not taken for a page (nosniff)
 }

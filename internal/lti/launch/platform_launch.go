@@ -154,10 +154,11 @@ func set(members map[string]any, pairs ...string) map[string]any {
 	if members == nil {
 		members = map[string]any{}
 	}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			members[pairs[i]] = pairs[i+1]
+	for len(pairs) >= 2 {
+		if pairs[1] != "" {
+			members[pairs[0]] = pairs[1]
 		}
+		pairs = pairs[2:]
 	}
 	return members
 }

@@ -246,7 +246,8 @@ func TestWhatAToolIsTold(t *testing.T) {
 		"nothing":    {learner(), Privacy{true, true}, Person{Locale: "nl"}},
 		"no address where it is the name": {
 			Person{Name: "SAM@example.test", GivenName: "sam@other.test", MiddleName: "@", FamilyName: "Student", Email: "sam@example.test"},
-			Privacy{WithholdEmail: true}, Person{FamilyName: "Student"},
+			Privacy{WithholdEmail: true},
+			Person{FamilyName: "Student"},
 		},
 		"a name that is an address":    {Person{Name: "sam@example.test"}, Privacy{}, Person{Name: "sam@example.test"}},
 		"an address in a name's place": {Person{Name: "sam@example.test", Email: "sam@example.test"}, Privacy{WithholdName: true}, Person{Email: "sam@example.test"}},
