@@ -112,7 +112,10 @@ type exchange struct {
 	answer  string
 }
 
-var ticketField = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
+var (
+	ticketField       = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
+	accessTokenMember = regexp.MustCompile(`"access_token":"([^"]+)"`)
+)
 
 // record keeps an answer and the one-time handles in it and in the request.
 func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
@@ -131,7 +134,7 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 			}
 		}
 	}
-	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code"} {
+	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion"} {
 		handle(r.PostForm[name]...)
 	}
 	for _, c := range w.Result().Cookies() {
@@ -140,8 +143,10 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 	if u, err := url.Parse(w.Header().Get("Location")); err == nil {
 		handle(u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get(tool.ParamLaunchCode))
 	}
-	if m := ticketField.FindStringSubmatch(w.Body.String()); m != nil {
-		handle(m[1])
+	for _, pattern := range []*regexp.Regexp{ticketField, accessTokenMember} {
+		if m := pattern.FindStringSubmatch(w.Body.String()); m != nil {
+			handle(m[1])
+		}
 	}
 }
 

@@ -48,12 +48,18 @@ type externalAcademy struct {
 
 func newExternalAcademy(t *testing.T) *externalAcademy {
 	t.Helper()
-	a := &externalAcademy{academy: newAcademy(t), idp: newIdentityProvider(t)}
+	return newAcademy(t).withExternal()
+}
+
+// withExternal adds the identity provider and the activities.
+func (a *academy) withExternal() *externalAcademy {
+	a.t.Helper()
+	idp := newIdentityProvider(a.t)
 	a.republish(func(table *routing.Table) {
-		a.idp.uses(table)
+		idp.uses(table)
 		a.externalTable(table)
 	})
-	return a
+	return &externalAcademy{academy: a, idp: idp}
 }
 
 func (a *academy) externalTable(t *routing.Table) {

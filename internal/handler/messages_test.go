@@ -154,7 +154,7 @@ func (b *browser) again(change func(http.Header)) answer {
 	}
 	x := b.serve(b.public, r, b.body)
 	b.jar.SetCookies(r.URL, x.Result().Cookies())
-	if r.Method == http.MethodPost && x.Code < http.StatusBadRequest && x.Header().Get("Content-Type") != "application/json" {
+	if r.Method == http.MethodPost && x.Code < http.StatusBadRequest && !strings.HasSuffix(x.Header().Get("Content-Type"), "json") {
 		for _, header := range []string{"Cache-Control", "Referrer-Policy"} {
 			if x.Header().Get(header) == "" {
 				b.t.Errorf("%s is missing in the answer to POST %s", header, r.URL.Path)

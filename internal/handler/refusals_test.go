@@ -32,6 +32,8 @@ type refusal struct {
 	code   lti.Code
 	// json says that the address is one for programs.
 	json bool
+	// posted is the error that is posted to the tool instead of a page; empty for a page.
+	posted string
 }
 
 // brokenStore fails in ways that a store must not.
@@ -46,7 +48,10 @@ func (s brokenStore) AcceptLaunch(context.Context, store.NewLaunch) (store.Launc
 
 func TestRefusals(t *testing.T) {
 	var covered []lti.Code
-	for _, c := range slices.Concat(requestRefusals(), formRefusals(), loginRefusals(), tokenRefusals(), routingRefusals(), peopleRefusals(), ourRefusals()) {
+	for _, c := range slices.Concat(
+		requestRefusals(), formRefusals(), loginRefusals(), tokenRefusals(), routingRefusals(), peopleRefusals(), ourRefusals(),
+		externalRefusals(),
+	) {
 		covered = append(covered, c.code)
 		t.Run(string(c.code)+"/"+c.name, func(t *testing.T) {
 			a := newAcademy(t)
@@ -58,6 +63,11 @@ func TestRefusals(t *testing.T) {
 			b.header.Set("Accept-Language", "en-GB, nl;q=0.5")
 			if c.json {
 				a.refusedJSON(c.do(b), c.code)
+				return
+			}
+			if c.posted != "" {
+				b.refusedToTool(c.do(b), c.code, c.posted)
+				b.refusedToTool(b.again(nil), c.code, c.posted)
 				return
 			}
 			english := c.do(b)

@@ -5,7 +5,9 @@ package handler_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -47,8 +49,8 @@ func (a *academy) refused(x answer, code lti.Code) {
 	a.logged(code, reference[1])
 }
 
-// refusedJSON is refused for the addresses that programs use.
-func (a *academy) refusedJSON(x answer, code lti.Code) {
+// refusedJSON is refused for the addresses that programs use. It returns the OAuth error.
+func (a *academy) refusedJSON(x answer, code lti.Code) string {
 	a.t.Helper()
 	var body struct {
 		Error       string `json:"error"`
@@ -63,17 +65,59 @@ func (a *academy) refusedJSON(x answer, code lti.Code) {
 		a.t.Fatalf("refused with %d %+v instead of %s", x.Code, body, code)
 	}
 	switch body.Error {
-	case "invalid_client", "invalid_grant", "invalid_token", "invalid_request", "temporarily_unavailable":
+	case "invalid_client", "invalid_grant", "invalid_token", "invalid_request", "temporarily_unavailable",
+		"invalid_scope", "unsupported_grant_type", "insufficient_scope", "server_error":
 	default:
 		a.t.Errorf("error %q is none of OAuth's", body.Error)
 	}
-	if challenge := x.Header().Get("WWW-Authenticate"); (challenge != "") != (x.Code == http.StatusUnauthorized) {
+	challenged := x.Code == http.StatusUnauthorized || body.Error == "insufficient_scope"
+	if challenge := x.Header().Get("WWW-Authenticate"); (challenge != "") != challenged {
 		a.t.Errorf("WWW-Authenticate %q with status %d", challenge, x.Code)
 	}
 	if got := x.Header().Get("Cache-Control"); got != "no-store" {
 		a.t.Errorf("Cache-Control is %q", got)
 	}
 	a.logged(code, body.Reference)
+	return body.Error
+}
+
+// refusedToTool is refused for the last request of the browser, an authentication request that is answered to the tool: with
+// an error, and never with a token.
+func (b *browser) refusedToTool(x answer, code lti.Code, oauthError string) {
+	b.t.Helper()
+	asked, err := url.ParseQuery(b.body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.last.Method == http.MethodGet {
+		asked = b.last.URL.Query()
+	}
+	if x.reason() != "" || strings.Count(x.Body.String(), "<form ") != 1 {
+		b.t.Fatalf("%s is not told to the tool: %d %s", code, x.Code, text(x.Body.String()))
+	}
+	action, fields := x.posted()
+	if action != asked.Get("redirect_uri") {
+		b.t.Errorf("posted to %q", action)
+	}
+	want := url.Values{"error": {oauthError}}
+	if states := asked["state"]; len(states) == 1 {
+		want["state"] = states
+	}
+	description := fields.Get("error_description")
+	if name, _, _ := strings.Cut(description, ":"); name != string(code) {
+		b.t.Errorf("error_description %q instead of one of %s", description, code)
+	}
+	if fields.Del("error_description"); !maps.EqualFunc(fields, want, slices.Equal) {
+		b.t.Errorf("posted %v instead of %v", fields, want)
+	}
+	reference := ""
+	for line := range strings.Lines(b.log.String()) {
+		var entry struct{ Msg, Reference string }
+		if err := json.Unmarshal([]byte(line), &entry); err == nil && entry.Msg == "refused" {
+			reference = entry.Reference
+		}
+	}
+	b.logged(code, reference)
 }
 
 // logged checks that the log has one line about a refusal, and that it is counted.
