@@ -71,6 +71,10 @@ func (s *Services) signed(rw http.ResponseWriter, r *http.Request, c *call) ([]b
 	if err != nil {
 		return nil, nil, err
 	}
+	if web.IsForm(r) {
+		// The signature would have to cover its parameters (OAuth Request Body Hash 1.0).
+		return nil, nil, lti.Refuse(lti.RequestMalformed, "the message says that it is a form")
+	}
 	if len(r.Header.Values("Authorization")) > 1 {
 		return nil, nil, lti.Refuse(lti.ParameterRepeated, "there is more than one Authorization header")
 	}

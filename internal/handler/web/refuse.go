@@ -152,10 +152,15 @@ func (w *Responder) reference() string {
 	return string(out)
 }
 
+// IsForm tells whether the body says that it is form-encoded.
+func IsForm(r *http.Request) bool {
+	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(contentType), "application/x-www-form-urlencoded")
+}
+
 // ReadForm reads a form-encoded body with its order and repetitions.
 func ReadForm(rw http.ResponseWriter, r *http.Request) (lti.Params, error) {
-	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(contentType), "application/x-www-form-urlencoded") {
+	if !IsForm(r) {
 		return nil, lti.Refuse(lti.RequestMalformed, "Content-Type must be application/x-www-form-urlencoded")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, MaxFormBytes))
