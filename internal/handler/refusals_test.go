@@ -34,6 +34,8 @@ type refusal struct {
 	json bool
 	// posted is the error that is posted to the tool instead of a page; empty for a page.
 	posted string
+	// outcome says that it is a message of Basic Outcomes.
+	outcome bool
 }
 
 // brokenStore fails in ways that a store must not.
@@ -50,7 +52,7 @@ func TestRefusals(t *testing.T) {
 	var covered []lti.Code
 	for _, c := range slices.Concat(
 		requestRefusals(), formRefusals(), loginRefusals(), tokenRefusals(), routingRefusals(), peopleRefusals(), ourRefusals(),
-		externalRefusals(),
+		externalRefusals(), formOutcomeRefusals(),
 	) {
 		covered = append(covered, c.code)
 		t.Run(string(c.code)+"/"+c.name, func(t *testing.T) {
@@ -61,6 +63,10 @@ func TestRefusals(t *testing.T) {
 			}
 			b := a.browser()
 			b.header.Set("Accept-Language", "en-GB, nl;q=0.5")
+			if c.outcome {
+				a.refusedOutcome(c.do(b), http.StatusOK, c.code)
+				return
+			}
 			if c.json {
 				a.refusedJSON(c.do(b), c.code)
 				return
