@@ -49,6 +49,7 @@ type academy struct {
 	handlers []*handler.Handler
 	handler  *handler.Handler
 	public   http.Handler
+	stops    map[*handler.Handler]func()
 
 	mu        sync.Mutex
 	exchanges map[exchange]bool
@@ -207,9 +208,20 @@ func (a *academy) start(s store.Store, change ...func(*handler.Options)) *handle
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = h.Run(ctx) }()
-	a.t.Cleanup(func() { cancel(); <-done })
+	stop := func() { cancel(); <-done }
+	a.t.Cleanup(stop)
+	if a.stops == nil {
+		a.stops = map[*handler.Handler]func(){}
+	}
+	a.stops[h] = stop
 	a.handlers = append(a.handlers, h)
 	return h
+}
+
+// stop ends a handler, which is not waited for any more.
+func (a *academy) stop(h *handler.Handler) {
+	a.stops[h]()
+	a.handlers = slices.DeleteFunc(a.handlers, func(x *handler.Handler) bool { return x == h })
 }
 
 // startAnother runs a handler on the same directory and waits until it serves.
