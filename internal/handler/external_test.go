@@ -20,6 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/ags"
 	"github.com/lti-operator/lti-operator/internal/lti/nrps"
 	"github.com/lti-operator/lti-operator/internal/routing"
@@ -413,5 +414,16 @@ func TestLeavingAFrameTakesTheWholePageAway(t *testing.T) {
 	if want := `href="https://academy.acme.example/catalogue?lti_msg=Well+done+%26+more" target="_top"`; back.Code != http.StatusOK ||
 		!strings.Contains(html.UnescapeString(back.Body.String()), want) {
 		t.Errorf("%d %s", back.Code, back.Body)
+	}
+}
+
+func TestARefusalNamesTheSupplierOfAnActivity(t *testing.T) {
+	a := newExternalAcademy(t)
+	a.republish(func(t *routing.Table) { toolIn(t, "lab").Active = false })
+	x := a.learner(zoe()).do(http.MethodGet, "/activities/simulation/start", nil)
+	a.refused(x, lti.ToolDeactivated)
+	page := text(x.Body.String())
+	if !strings.Contains(page, "Supplier of the activity Simulation Lab") || strings.Contains(page, "Learning system") {
+		t.Errorf("the page: %s", page)
 	}
 }

@@ -39,10 +39,12 @@ type Error struct {
 	Status int
 	// Reference leads an administrator to the log lines of this request.
 	Reference string
-	// Activity and Integration are the titles of what the request was about, as
-	// far as it is known.
+	// Activity, Integration and Tool are the titles of what the request was about,
+	// as far as it is known: an activity, and the other system that opens one of the
+	// academy's or that supplies one to it.
 	Activity    string
 	Integration string
+	Tool        string
 	// Missing names user data that the other system did not send: email,
 	// given_name, family_name or user_id. The page says which setting makes the
 	// other system send it.

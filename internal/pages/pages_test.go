@@ -40,7 +40,7 @@ func samples() map[string]page {
 		},
 		"error-replayed": Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
 		"error-details":  Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
-		"error-tool":     Error{Code: "RedirectURIMismatch", Status: 400, Reference: "7F3K-2Q", Activity: "First aid"},
+		"error-tool":     Error{Code: "RedirectURIMismatch", Status: 400, Reference: "7F3K-2Q", Activity: "First aid", Tool: "Simulation Lab"},
 		"error-unknown":  Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
 		"open": OpenInNewWindow{
 			Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
@@ -175,7 +175,10 @@ func TestFrameAncestors(t *testing.T) {
 func TestHostileText(t *testing.T) {
 	const evil = `</title></style></script><script>alert(1)</script><img src=x onerror=alert(1)>"'` + "`{{.}}"
 	for name, p := range map[string]page{
-		"error":  Error{Code: evil, Status: 400, Reference: evil, Activity: evil, Integration: evil, Missing: []string{evil}, Details: []string{evil}},
+		"error":  Error{
+			Code: evil, Status: 400, Reference: evil, Activity: evil, Integration: evil, Tool: evil,
+			Missing: []string{evil}, Details: []string{evil},
+		},
 		"open":   OpenInNewWindow{Title: evil, Description: evil, Action: "/open?" + evil[:8], TokenField: evil, Token: evil},
 		"submit": AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		"info":   Info{Activity: evil},

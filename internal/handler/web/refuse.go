@@ -5,7 +5,6 @@
 package web
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -65,7 +64,8 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 		Status:      code.Reason().Status,
 		Reference:   reference,
 		Activity:    about.ActivityTitle,
-		Integration: cmp.Or(about.PlatformTitle, about.ToolTitle),
+		Integration: about.PlatformTitle,
+		Tool:        about.ToolTitle,
 		Missing:     about.Missing,
 		Connect:     about.Connect,
 	}
