@@ -200,7 +200,7 @@ func (p *controlPort) unanswered(err error) error {
 			"what answers (%s) has not got the certificate of LTIAcademy %s: it is the launch handler of another academy, or something else: %w",
 			p.where, p.academy, foreign.Err)
 	case errors.As(err, &failed) && failed.Kind == egress.TooLarge:
-		return errors.New("the answer is too long: narrow it down with --subject, --activity or --registration")
+		return errors.New("the answer is too long: narrow it down with --subject or --activity")
 	case errors.As(err, &failed) && failed.Err != nil:
 		return fmt.Errorf("the launch handler (%s) does not answer: %w", p.where, failed.Err)
 	}

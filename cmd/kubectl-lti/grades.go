@@ -3,27 +3,22 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"strings"
-	"text/tabwriter"
-	"time"
-	"unicode"
 
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
 // gradesCommands are `kubectl lti grades`.
 type gradesCommands struct {
-	List   listCommand   `cmd:"" help:"List grades, the one that changed last first."`
-	Resend resendCommand `cmd:"" help:"Have grades sent again, whatever has become of them."`
+	List   listGradesCommand   `cmd:"" help:"List grades, the one that changed last first."`
+	Resend resendGradesCommand `cmd:"" help:"Have grades sent again, whatever has become of them."`
+}
+
+// gradeList is the list of grades at a control port.
+func gradeList() *list {
+	return &list{path: routing.PathControlGrades, one: "grade", many: "grades", flags: "--state, --registration, --activity"}
 }
 
 // stateNone is the state of a grade of which there is nothing to send.
@@ -40,50 +35,30 @@ type gradeFilter struct {
 	State        string `enum:",${states}" default:"" help:"Grades in this state only: ${stateList}."`
 }
 
-// path is where the control port lists them.
-func (f *gradeFilter) path() string {
-	query := url.Values{}
-	for name, value := range map[string]string{
-		"subject": f.Subject, "activity": f.Activity, "registration": f.Registration, "state": f.State,
-	} {
-		if value != "" {
-			query.Set(name, value)
-		}
-	}
-	if len(query) == 0 {
-		return routing.PathControlGrades
-	}
-	return routing.PathControlGrades + "?" + query.Encode()
-}
-
 // find returns the grades, also as the launch handler lists them.
 func (f *gradeFilter) find(ctx context.Context, p *controlPort, t terminal) (found []routing.Grade, raw []byte, err error) {
-	a, err := p.ask(ctx, http.MethodGet, f.path(), http.StatusOK)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := json.Unmarshal(a.body, &found); err != nil {
-		return nil, nil, fmt.Errorf("the launch handler (%s) does not answer with a list of grades; is it of another release?", p.where)
-	}
-	if a.header.Get(routing.HeaderControlMore) != "" {
+	raw, more, err := p.find(ctx, gradeList(), map[string]string{
+		"subject": f.Subject, "activity": f.Activity, "registration": f.Registration, "state": f.State,
+	}, &found)
+	if err == nil && more != "" {
 		fmt.Fprintf(t.err, "note: only the %d grades that changed last were looked at, and there are older ones; "+
-			"narrow it down with --subject, --activity or --registration\n", routing.MaxControlGrades)
+			"narrow it down with --subject, --activity or --registration\n", routing.MaxControlListed)
 	}
-	return found, a.body, nil
+	return found, raw, err
 }
 
-// listCommand is `kubectl lti grades list`.
-type listCommand struct {
+// listGradesCommand is `kubectl lti grades list`.
+type listGradesCommand struct {
 	gradeFilter
-	Output string `short:"o" enum:"text,json" default:"text" help:"Output format: text or json."`
+	outputFlag
 	controlFlags
 }
 
 // Help returns the examples, for kong.
-func (*listCommand) Help() string { return "Examples:\n\n" + listExamples }
+func (*listGradesCommand) Help() string { return "Examples:\n\n" + listGradesExamples }
 
 // Run implements the command.
-func (c *listCommand) Run(ctx context.Context, t terminal) error {
+func (c *listGradesCommand) Run(ctx context.Context, t terminal) error {
 	p, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -93,57 +68,32 @@ func (c *listCommand) Run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		var text bytes.Buffer
-		if err := json.Indent(&text, bytes.TrimSpace(raw), "", "  "); err != nil {
-			return err
+	return c.write(t.out, raw, func() error {
+		if len(found) == 0 {
+			// Not among what is printed, as kubectl does it: a script counts lines.
+			fmt.Fprintln(t.err, "No grades found.")
+			return nil
 		}
-		fmt.Fprintln(t.out, text.String())
-		return nil
-	}
-	if len(found) == 0 {
-		// Not among what is printed, as kubectl does it: a script counts lines.
-		fmt.Fprintln(t.err, "No grades found.")
-		return nil
-	}
-	return writeGrades(t.out, found)
+		return writeGrades(t.out, found)
+	})
 }
 
-// writeGrades prints a table. A cell without a value holds a dash, so that columns can be told apart by white space; the
-// ID, which is long, comes last.
+// writeGrades prints a table of grades.
 func writeGrades(w io.Writer, found []routing.Grade) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	row := func(cells ...string) {
-		for i, text := range cells {
-			cells[i] = cmp.Or(strings.Map(visible, text), "-")
-		}
-		fmt.Fprintln(table, strings.Join(cells, "\t"))
-	}
-	row("SUBJECT", "ACTIVITY", "REGISTRATION", "STATE", "WANTED", "CONFIRMED", "REASON", "NEXT-TRY", "ID")
+	rows := make([][]string, len(found))
 	for i := range found {
 		g := &found[i]
-		row(g.Subject, g.Activity, g.Registration, g.State, wanted(g), confirmed(g), g.Reason, moment(g.DueAt), g.ID)
+		rows[i] = []string{g.Subject, g.Activity, g.Registration, g.State, wanted(g), confirmed(g), g.Reason, moment(g.DueAt), g.ID}
 	}
-	return table.Flush()
-}
-
-// visible keeps text within its cell.
-func visible(r rune) rune {
-	if unicode.IsSpace(r) || !unicode.IsPrint(r) {
-		return '?'
-	}
-	return r
+	return writeTable(w, []string{"SUBJECT", "ACTIVITY", "REGISTRATION", "STATE", "WANTED", "CONFIRMED", "REASON", "NEXT-TRY", "ID"}, rows)
 }
 
 // wanted is the grade that the gradebook shall hold; empty for none. None where there was one has been taken back.
 func wanted(g *routing.Grade) string {
-	switch {
-	case g.Grade != nil:
-		return g.Grade.Given.String() + "/" + g.Grade.Maximum.String()
-	case g.Wanted > 0:
+	if g.Grade == nil && g.Wanted > 0 {
 		return "none"
 	}
-	return ""
+	return points(g.Grade)
 }
 
 // confirmed tells whether the gradebook is known to hold the wanted grade; empty if there is nothing to hold.
@@ -159,15 +109,8 @@ func confirmed(g *routing.Grade) string {
 	return "no"
 }
 
-func moment(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-// resendCommand is `kubectl lti grades resend`.
-type resendCommand struct {
+// resendGradesCommand is `kubectl lti grades resend`.
+type resendGradesCommand struct {
 	IDs []string `arg:"" optional:"" name:"ID" help:"Grades, as grades list prints them."`
 	All bool     `help:"All grades that the flags select; at least one of them must."`
 	gradeFilter
@@ -175,27 +118,12 @@ type resendCommand struct {
 }
 
 // Help returns the examples, for kong.
-func (*resendCommand) Help() string { return "Examples:\n\n" + resendExamples }
-
-// check tells whether it is clear what is to be sent.
-func (c *resendCommand) check() error {
-	selects := c.gradeFilter != gradeFilter{}
-	switch {
-	case c.All && len(c.IDs) > 0:
-		return usageError{errors.New("give IDs or --all, not both")}
-	case c.All && !selects:
-		return usageError{errors.New("--all needs --state, --registration, --activity or --subject: which grades shall be sent again?")}
-	case !c.All && selects:
-		return usageError{errors.New("--state, --registration, --activity and --subject go with --all")}
-	case !c.All && len(c.IDs) == 0:
-		return usageError{errors.New("give the IDs of grades, or --all with --state, --registration, --activity or --subject")}
-	}
-	return nil
-}
+func (*resendGradesCommand) Help() string { return "Examples:\n\n" + resendGradesExamples }
 
 // Run implements the command.
-func (c *resendCommand) Run(ctx context.Context, t terminal) error {
-	if err := c.check(); err != nil {
+func (c *resendGradesCommand) Run(ctx context.Context, t terminal) error {
+	chosen := selection{all: c.All, ids: c.IDs, selects: c.gradeFilter != gradeFilter{}}
+	if err := chosen.check(gradeList()); err != nil {
 		return err
 	}
 	p, err := c.open(ctx)
@@ -217,46 +145,5 @@ func (c *resendCommand) Run(ctx context.Context, t terminal) error {
 			ids = append(ids, found[i].ID)
 		}
 	}
-	sent, err := c.send(ctx, p, ids, t)
-	switch {
-	case sent == 1:
-		fmt.Fprint(t.out, "1 grade will be sent again")
-	default:
-		fmt.Fprintf(t.out, "%d grades will be sent again", sent)
-	}
-	if empty > 0 {
-		fmt.Fprintf(t.out, ", %d have nothing to send", empty)
-	}
-	fmt.Fprintln(t.out)
-	return err
-}
-
-// send asks for each grade to be sent again, and tells how many will be. One that is unknown does not keep others back.
-func (c *resendCommand) send(ctx context.Context, p *controlPort, ids []string, t terminal) (sent int, err error) {
-	for _, id := range ids {
-		known, err := p.resend(ctx, id)
-		switch {
-		case err != nil:
-			return sent, err
-		case known:
-			sent++
-			fmt.Fprintf(t.out, "%s will be sent again\n", id)
-		default:
-			fmt.Fprintf(t.err, "error: there is no grade %q\n", id)
-		}
-	}
-	if sent < len(ids) {
-		return sent, errSaid
-	}
-	return sent, nil
-}
-
-// resend asks for a grade to be sent again; known is false when there is no such grade.
-func (p *controlPort) resend(ctx context.Context, id string) (known bool, err error) {
-	if strings.Trim(id, ".") == "" {
-		return false, nil // a path of dots leads elsewhere
-	}
-	path := routing.PathControlGrades + "/" + url.PathEscape(id) + routing.PathControlSend
-	a, err := p.ask(ctx, http.MethodPost, path, http.StatusAccepted, http.StatusNotFound)
-	return a.status == http.StatusAccepted, err
+	return p.resend(ctx, gradeList(), ids, empty, t)
 }

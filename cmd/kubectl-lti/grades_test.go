@@ -58,7 +58,7 @@ func newAcademyKeys(t *testing.T) *keys.Academy {
 	return k
 }
 
-func newLaunchHandler(t *testing.T) *launchHandler {
+func newLaunchHandler(t *testing.T, change ...func(*routing.Table)) *launchHandler {
 	t.Helper()
 	h := &launchHandler{keys: newAcademyKeys(t)}
 	s, err := sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "launches.db"), h.now)
@@ -68,12 +68,16 @@ func newLaunchHandler(t *testing.T) *launchHandler {
 	t.Cleanup(func() { _ = s.Close() })
 	h.store = s
 	token := sha256.Sum256([]byte(h.keys.ControlToken))
-	set, err := routing.Split(&routing.Table{
+	table := &routing.Table{
 		Academy: routing.Academy{Name: "default", Title: "Acme", URL: academyURL, Active: true},
 		AcademyKeys: routing.AcademyKeys{StateKeys: [][]byte{h.keys.StateKey}, Control: routing.Control{
 			CertificatePEM: string(h.keys.ControlCertificatePEM), PrivateKeyPEM: string(h.keys.ControlPrivateKeyPEM), TokenSHA256: token[:],
 		}},
-	})
+	}
+	for _, c := range change {
+		c(table)
+	}
+	set, err := routing.Split(table)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,13 +234,19 @@ func (h *launchHandler) world() *pretender {
 	}
 }
 
-// plugin runs the program with a kubeconfig, and looks for what must not be printed.
+// plugin runs `kubectl lti grades` with a kubeconfig.
 func (h *launchHandler) plugin(t *testing.T, kubeconfig string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	return h.command(t, "grades", kubeconfig, args...)
+}
+
+// command runs the program with a kubeconfig, and looks for what must not be printed.
+func (h *launchHandler) command(t *testing.T, command, kubeconfig string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	if len(args) > 0 {
 		args = append(args, "--kubeconfig", kubeconfig)
 	}
-	stdout, stderr, status = plugin(t, "", append([]string{"grades"}, args...)...)
+	stdout, stderr, status = plugin(t, "", append([]string{command}, args...)...)
 	for _, secret := range []string{h.keys.ControlToken, userToken, "PRIVATE KEY"} {
 		if strings.Contains(stdout+stderr, secret) {
 			t.Errorf("a secret is printed:\n%s%s", stdout, stderr)
@@ -255,6 +265,7 @@ func TestGradesList(t *testing.T) {
 	for name, args := range map[string]string{
 		"all":             "list",
 		"all-json":        "list -o json",
+		"all-yaml":        "list -o yaml",
 		"direct":          "list " + direct + "/",
 		"of-a-learner":    "list --subject anna",
 		"of-an-activity":  "list --activity ladder",
@@ -269,19 +280,24 @@ func TestGradesList(t *testing.T) {
 			if want := map[bool]string{true: "No grades found.\n"}[name == "none-found"]; status != exitOK || stderr != want {
 				t.Fatalf("exit status %d: %s", status, stderr)
 			}
-			golden := filepath.Join("testdata", "grades", name+".out")
-			if *update {
-				write(t, ".", map[string]string{golden: stdout})
-				return
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), stdout); diff != "" {
-				t.Errorf("output differs from %s (run with -update to accept, -want +got):\n%s", golden, diff)
-			}
+			golden(t, filepath.Join("testdata", "grades", name+".out"), stdout)
 		})
+	}
+}
+
+// golden compares with a file, or writes it.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		write(t, ".", map[string]string{file: got})
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("output differs from %s (run with -update to accept, -want +got):\n%s", file, diff)
 	}
 }
 
@@ -479,7 +495,7 @@ func TestGradesErrors(t *testing.T) {
 		},
 		"an answer that is too long": {
 			args:     "list --control-url " + answering(http.StatusOK, strings.Repeat(" ", egress.DefaultMaxBody+1)),
-			messages: []string{"the answer is too long: narrow it down with --subject, --activity or --registration"},
+			messages: []string{"the answer is too long: narrow it down with --subject or --activity"},
 		},
 		"a kubeconfig that does not exist": {args: "list --kubeconfig /nowhere/config", messages: []string{"find the API server"}},
 
@@ -488,7 +504,7 @@ func TestGradesErrors(t *testing.T) {
 		"some of a state":            {args: "resend x --state=Refused", messages: []string{"go with --all"}, status: exitUsage},
 		"none":                       {args: "resend", messages: []string{"give the IDs of grades"}, status: exitUsage},
 		"a state that is none":       {args: "list --state=Lost", messages: []string{"--state", "Refused"}, status: exitUsage},
-		"an unknown format":          {args: "list -o yaml", messages: []string{"yaml"}, status: exitUsage},
+		"an unknown format":          {args: "list -o xml", messages: []string{"xml"}, status: exitUsage},
 		"neither list nor resend":    {args: "", messages: []string{"list", "resend"}, status: exitUsage},
 		"a control port over http":   {args: "list --control-url http://127.0.0.1:9422", messages: []string{"--control-url: not an address such as"}, status: exitUsage},
 		"a control port and a path":  {args: "list --control-url " + nobody + "/v1/grades", messages: []string{"--control-url: not an address such as"}, status: exitUsage},

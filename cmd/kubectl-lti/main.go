@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-lti is a plugin of kubectl: `kubectl lti details` prints the values that the administrator of another
-// learning system needs, `kubectl lti grades` shows what becomes of grades, `kubectl lti validate` checks resources without
-// a cluster.
+// learning system needs, `kubectl lti grades` and `kubectl lti results` show what becomes of grades and of results of
+// external activities, `kubectl lti validate` checks resources without a cluster.
 package main
 
 import (
@@ -23,7 +23,8 @@ import (
 // Exit statuses.
 const (
 	exitOK = iota
-	// exitFailed: validate has found errors, details has nothing to print, or grades cannot do all that it was asked for.
+	// exitFailed: validate has found errors, details has nothing to print, or grades or results cannot do all that they were asked
+	// for.
 	exitFailed
 	// exitUsage: the command line is wrong, or a file cannot be read.
 	exitUsage
@@ -36,16 +37,28 @@ const (
 
   # The launch URL, consumer key and shared secret of one activity, as JSON.
   kubectl lti details activity working-at-height --show-secret -o json`
-	listExamples = `  # What has become of the grades of one learner.
+	listGradesExamples = `  # What has become of the grades of one learner.
   kubectl lti grades list --subject 2f9a4c…
 
   # What gradebooks have refused, as JSON.
   kubectl lti grades list --state Refused -o json`
-	resendExamples = `  # Send one grade again; grades list prints the ID.
+	resendGradesExamples = `  # Send one grade again; grades list prints the ID.
   kubectl lti grades resend 6f1ed002ab55…
 
   # Send all grades again that a platform had refused, once its administrator has mended it.
   kubectl lti grades resend --all --state Refused --registration platform/university`
+	listResultsExamples = `  # How the learners did in an external activity.
+  kubectl lti results list --activity rescue-exam
+
+  # What the academy does not want to be told, as JSON.
+  kubectl lti results list --delivery Stopped -o json`
+	showResultExamples = `  # Which messages made a result what it is; results list prints the ID.
+  kubectl lti results show 72c6f42cf1bb…`
+	resendResultsExamples = `  # Tell the academy of one result again.
+  kubectl lti results resend 72c6f42cf1bb…
+
+  # Tell it of all that it had refused with status 410.
+  kubectl lti results resend --all --delivery Stopped`
 	validateExamples = `  # Check a folder, without a cluster; exit status 1 when something is wrong.
   kubectl lti validate -R -f deploy/
 
@@ -57,6 +70,7 @@ const (
 type commands struct {
 	Details  detailsCommand  `cmd:"" help:"Print the values for the administrator of another learning system."`
 	Grades   gradesCommands  `cmd:"" help:"Show the grades on their way to gradebooks, and send them again."`
+	Results  resultsCommands `cmd:"" help:"Show the results of external activities, and tell the academy of them again."`
 	Validate validateCommand `cmd:"" help:"Check resources in files as the API server and the operator do, without a cluster."`
 }
 
@@ -95,9 +109,15 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 		}
 	}()
 	parser := kong.Must(&commands{}, kong.Name("kubectl lti"), kong.UsageOnError(),
-		kong.Description("Hand over and check LTI resources, and look after grades.\n\nExamples:\n\n"+
-			strings.Join([]string{detailsExamples, listExamples, resendExamples, validateExamples}, "\n\n")),
-		kong.Vars{"systems": systems(), "states": strings.Join(gradeStates, ","), "stateList": strings.Join(gradeStates, ", ")},
+		kong.Description("Hand over and check LTI resources, and look after grades and results.\n\nExamples:\n\n"+
+			strings.Join([]string{
+				detailsExamples, listGradesExamples, resendGradesExamples, listResultsExamples, showResultExamples, resendResultsExamples,
+				validateExamples,
+			}, "\n\n")),
+		kong.Vars{
+			"systems": systems(), "states": strings.Join(gradeStates, ","), "stateList": strings.Join(gradeStates, ", "),
+			"deliveries": strings.Join(deliveryStates, ","), "deliveryList": strings.Join(deliveryStates, ", "),
+		},
 		kong.Writers(t.out, t.err), kong.Exit(func(code int) { panic(exit(code)) }))
 	command, err := parser.Parse(args)
 	if err == nil {

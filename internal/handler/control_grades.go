@@ -18,15 +18,15 @@ func (h *Handler) listGrades(rw http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	entries, err := h.book.List(r.Context(), store.GradeFilter{
 		Subject: query.Get("subject"), Activity: query.Get("activity"), Registration: query.Get("registration"),
-		Limit: routing.MaxControlGrades + 1,
+		Limit: routing.MaxControlListed + 1,
 	})
 	if err != nil {
 		h.controlFailed(rw, err)
 		return
 	}
-	if len(entries) > routing.MaxControlGrades {
+	if len(entries) > routing.MaxControlListed {
 		// The store does not know states: an older grade may be in the one that is asked for.
-		entries = entries[:routing.MaxControlGrades]
+		entries = entries[:routing.MaxControlListed]
 		rw.Header().Set(routing.HeaderControlMore, "true")
 	}
 	found := make([]routing.Grade, 0, len(entries))

@@ -178,6 +178,9 @@ func (h *Handler) Control() http.Handler {
 	})
 	mux.HandleFunc("GET "+routing.PathControlGrades, h.listGrades)
 	mux.HandleFunc("POST "+routing.PathControlGrades+"/{id}"+routing.PathControlSend, h.sendGrade)
+	mux.HandleFunc("GET "+routing.PathControlResults, h.listResults)
+	mux.HandleFunc("GET "+routing.PathControlResults+"/{id}", h.showResult)
+	mux.HandleFunc("POST "+routing.PathControlResults+"/{id}"+routing.PathControlSend, h.sendResult)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		keys := h.control.Load()
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -14,16 +14,19 @@ const PathControlTable = "/v1/table"
 const PathControlDeployments = "/v1/unknown-deployments"
 
 // PathControlGrades is where the control port lists grades, selected by the parameters subject, activity, registration and
-// state, and PathControlSend, below it, sends one of them again.
+// state. PathControlResults is where it lists results of external activities, selected by subject, activity and delivery, and,
+// with an ID below it, shows one of them. PathControlSend, below the ID of either, sends it again.
 const (
-	PathControlGrades = "/v1/grades"
-	PathControlSend   = "/send"
+	PathControlGrades  = "/v1/grades"
+	PathControlResults = "/v1/results"
+	PathControlSend    = "/send"
 )
 
-// MaxControlGrades is the most grades that are looked at for one answer, those that changed last. An answer has the header
-// HeaderControlMore when there are older ones, which may be selected too.
+// MaxControlListed is the most that is looked at for one list: of grades those that changed last, of results the first by
+// their IDs, after that in the parameter after. An answer has the header HeaderControlMore when there are further ones, which
+// may be selected too; of results it is the ID to go on after.
 const (
-	MaxControlGrades  = 1000
+	MaxControlListed  = 1000
 	HeaderControlMore = "Lti-Operator-More"
 )
 
@@ -61,6 +64,68 @@ type Points struct {
 	Maximum json.Number `json:"maximum"`
 	// Completed says that the learner has done everything.
 	Completed bool `json:"completed,omitempty"`
+}
+
+// Result is what has become of one of the academy's learners in an external activity, as the control port lists it.
+type Result struct {
+	// ID is what it is shown and sent again by.
+	ID       string `json:"id"`
+	Activity string `json:"activity"`
+	// LineItem is empty for the activity's own.
+	LineItem string `json:"lineItem,omitempty"`
+	// Subject is who the learner is at the academy's identity provider, and LTIUserID in the other system.
+	Subject   string `json:"subject"`
+	LTIUserID string `json:"ltiUserID"`
+	Status    string `json:"status,omitempty"`
+	// Score is the one that stands; nil for none.
+	Score *Points `json:"score,omitempty"`
+	// MinimumScore is the one by which an exam was passed or failed, in percent; 0 if it was not.
+	MinimumScore int32 `json:"minimumScore,omitempty"`
+	// ActivityProgress and GradingProgress are empty with Basic Outcomes.
+	ActivityProgress string `json:"activityProgress,omitempty"`
+	GradingProgress  string `json:"gradingProgress,omitempty"`
+	// SubmittedAt and Timestamp are as the other system says; zero if it does not.
+	SubmittedAt time.Time `json:"submittedAt,omitzero"`
+	Timestamp   time.Time `json:"timestamp,omitzero"`
+	// Version counts what there was to tell the academy; 0 for nothing yet.
+	Version   int64     `json:"version"`
+	StartedAt time.Time `json:"startedAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+	Delivery  Delivery  `json:"delivery"`
+}
+
+// DeliveryNone is the state of a delivery of which there is nothing to tell.
+const DeliveryNone = "None"
+
+// Delivery is how far the academy has been told of a result.
+type Delivery struct {
+	State string `json:"state"`
+	// Attempts is how often it was tried in vain, and Reason the code of what went wrong last.
+	Attempts int    `json:"attempts,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	// NextAttemptAt is when it is tried next; zero for never.
+	NextAttemptAt time.Time `json:"nextAttemptAt,omitzero"`
+}
+
+// ResultWithHistory is a result, with the messages that made it what it is, the newest first.
+type ResultWithHistory struct {
+	Result
+	History []ResultMessage `json:"history"`
+}
+
+// ResultMessage is a message that changed a result.
+type ResultMessage struct {
+	// At is when it was accepted.
+	At time.Time `json:"at"`
+	// Source is the protocol: AGS or BasicOutcomes.
+	Source           string    `json:"source"`
+	Operation        string    `json:"operation"`
+	Score            *Points   `json:"score,omitempty"`
+	ActivityProgress string    `json:"activityProgress,omitempty"`
+	GradingProgress  string    `json:"gradingProgress,omitempty"`
+	Timestamp        time.Time `json:"timestamp,omitzero"`
+	// Status is that of the result after the message.
+	Status string `json:"status,omitempty"`
 }
 
 // UnknownDeployment is a deployment that launched, provably from its platform, and is not listed.
