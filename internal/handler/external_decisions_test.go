@@ -292,7 +292,7 @@ func TestAChangedMinimumDecidesNothingAgain(t *testing.T) {
 	}
 }
 
-func TestScoresOfALineItemOfTheToolDecideNothing(t *testing.T) {
+func TestTheAcademyHearsNothingOfLineItemsOfTheTool(t *testing.T) {
 	a, r := newToldAcademy(t)
 	sub := a.opens(zoe(), "exam")
 	lab := a.lab()

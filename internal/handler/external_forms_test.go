@@ -31,12 +31,6 @@ import (
 // kim is another learner.
 func kim() jwt.MapClaims { return learnerNamed("kim") }
 
-func learnerNamed(name string) jwt.MapClaims {
-	who := zoe()
-	who["sub"], who["account"], who["email"] = "idp-of-"+name, "account-of-"+name, name+"@acme.example"
-	return who
-}
-
 // form is what the learner's browser posts to the other system when the activity is opened.
 func (b *learnerBrowser) form(activity string) (action string, fields url.Values) {
 	b.t.Helper()

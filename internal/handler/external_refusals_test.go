@@ -304,13 +304,6 @@ func authorizeErrors() []refusal {
 	)
 }
 
-// learnerNamed is a learner of the academy with a name of their own.
-func learnerNamed(name string) jwt.MapClaims {
-	who := zoe()
-	who["sub"], who["account"], who["name"], who["given_name"], who["email"] = "idp-"+name, "account-of-"+name, name+" Smit", name, name+"@acme.example"
-	return who
-}
-
 // serviceRefusals are one of each kind; which requests are refused how is for the tests of the services.
 func serviceRefusals() []refusal {
 	json := func(name string, code lti.Code, do func(*browser) answer) refusal {

@@ -127,6 +127,13 @@ func zoe() jwt.MapClaims {
 	}
 }
 
+// learnerNamed is a learner of the academy with a name of their own.
+func learnerNamed(name string) jwt.MapClaims {
+	who := zoe()
+	who["sub"], who["account"], who["name"], who["given_name"], who["email"] = "idp-"+name, "account-of-"+name, name+" Smit", name, name+"@acme.example"
+	return who
+}
+
 // learnerBrowser is a browser whose learner is signed in at the identity provider.
 type learnerBrowser struct {
 	*browser
