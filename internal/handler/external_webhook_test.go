@@ -204,18 +204,12 @@ func (r *receiver) told(stands result) []event {
 	return r.attempts(stands.ID)
 }
 
-// delivery waits until the delivery of the learner's only result is in a state.
+// delivery waits until that of the learner's result is in a state.
 func (a *academy) delivery(activity, state, reason string) {
 	a.t.Helper()
-	var r result
-	defer func() {
-		if a.t.Failed() {
-			a.t.Logf("the delivery is %+v instead of %s %s", r.Delivery, state, reason)
-		}
-	}()
-	a.until("delivery "+state, func() bool {
-		r = a.resultOf(activity, "account-of-zoe")
-		return r.Delivery != nil && r.Delivery.State == state && r.Delivery.Reason == reason
+	a.until("delivery "+state+" "+reason, func() bool {
+		d := a.resultOf(activity, "account-of-zoe").Delivery
+		return d != nil && d.State == state && d.Reason == reason
 	})
 }
 
