@@ -138,11 +138,25 @@ func writeResult(w io.Writer, r *routing.ResultWithHistory) error {
 	}
 	known := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, x := range [][2]string{
-		{"ID", r.ID}, {"Activity", r.Activity}, {"Line item", r.LineItem}, {"Subject", r.Subject}, {"LTI user ID", r.LTIUserID},
-		{"Status", r.Status}, {"Score", points(r.Score)}, {"Minimum score", minimum}, {"Activity progress", r.ActivityProgress},
-		{"Grading progress", r.GradingProgress}, {"Submitted", moment(r.SubmittedAt)}, {"Timestamp", moment(r.Timestamp)},
-		{"Started", moment(r.StartedAt)}, {"Updated", moment(r.UpdatedAt)}, {"Version", strconv.FormatInt(r.Version, 10)},
-		{"Delivery", r.Delivery.State}, {"Attempts in vain", attempts}, {"Reason", r.Delivery.Reason}, {"Next try", moment(r.Delivery.NextAttemptAt)},
+		{"ID", r.ID},
+		{"Activity", r.Activity},
+		{"Line item", r.LineItem},
+		{"Subject", r.Subject},
+		{"LTI user ID", r.LTIUserID},
+		{"Status", r.Status},
+		{"Score", points(r.Score)},
+		{"Minimum score", minimum},
+		{"Activity progress", r.ActivityProgress},
+		{"Grading progress", r.GradingProgress},
+		{"Submitted", moment(r.SubmittedAt)},
+		{"Timestamp", moment(r.Timestamp)},
+		{"Started", moment(r.StartedAt)},
+		{"Updated", moment(r.UpdatedAt)},
+		{"Version", strconv.FormatInt(r.Version, 10)},
+		{"Delivery", r.Delivery.State},
+		{"Attempts in vain", attempts},
+		{"Reason", r.Delivery.Reason},
+		{"Next try", moment(r.Delivery.NextAttemptAt)},
 	} {
 		if x[1] != "" {
 			fmt.Fprintf(known, "%s:\t%s\n", x[0], strings.Map(visible, x[1]))

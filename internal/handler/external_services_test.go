@@ -460,8 +460,11 @@ func TestLineItemsOfATool(t *testing.T) {
 	exam := strings.Replace(id, "/simulation/", "/exam/", 1)
 	rivals := strings.Replace(strings.Replace(id, "/simulation/", "/other/", 1), "/lab/", "/rival/", 1)
 	for _, call := range []struct{ method, path, body string }{
-		{http.MethodGet, "", ""}, {http.MethodPut, "", `{"label":"x","scoreMaximum":1}`}, {http.MethodDelete, "", ""},
-		{http.MethodPost, "/scores", scoreOf("anybody", a.clock.now(), "1", "1")}, {http.MethodGet, "/results", ""},
+		{http.MethodGet, "", ""},
+		{http.MethodPut, "", `{"label":"x","scoreMaximum":1}`},
+		{http.MethodDelete, "", ""},
+		{http.MethodPost, "/scores", scoreOf("anybody", a.clock.now(), "1", "1")},
+		{http.MethodGet, "/results", ""},
 	} {
 		a.refusedJSON(c.call(call.method, exam+call.path, "", call.body), lti.LineItemUnknown)
 		a.refusedJSON(a.rival().call(call.method, rivals+call.path, "", call.body), lti.LineItemUnknown)
@@ -814,10 +817,16 @@ func TestAStoreThatIsDownIsNoEmptyList(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, call := range []struct{ method, path, body string }{
-		{http.MethodGet, "/memberships", ""}, {http.MethodGet, "/memberships?limit=1", ""}, {http.MethodGet, "/lineitems", ""},
-		{http.MethodGet, "/lineitems/activity", ""}, {http.MethodGet, "/lineitems/activity/results", ""}, {http.MethodGet, "/lineitems/x/results", ""},
-		{http.MethodPost, "/lineitems", `{"label":"x","scoreMaximum":1}`}, {http.MethodPut, "/lineitems/activity", `{"label":"x","scoreMaximum":1}`},
-		{http.MethodDelete, "/lineitems/x", ""}, {http.MethodPost, "/lineitems/activity/scores", scoreOf(sub, a.clock.now(), "1", "2")},
+		{http.MethodGet, "/memberships", ""},
+		{http.MethodGet, "/memberships?limit=1", ""},
+		{http.MethodGet, "/lineitems", ""},
+		{http.MethodGet, "/lineitems/activity", ""},
+		{http.MethodGet, "/lineitems/activity/results", ""},
+		{http.MethodGet, "/lineitems/x/results", ""},
+		{http.MethodPost, "/lineitems", `{"label":"x","scoreMaximum":1}`},
+		{http.MethodPut, "/lineitems/activity", `{"label":"x","scoreMaximum":1}`},
+		{http.MethodDelete, "/lineitems/x", ""},
+		{http.MethodPost, "/lineitems/activity/scores", scoreOf(sub, a.clock.now(), "1", "2")},
 	} {
 		x := c.callWith(token, call.method, c.context("simulation")+call.path, "", call.body)
 		if got := x.reason(); got != lti.StoreUnavailable {

@@ -175,7 +175,7 @@ func TestFrameAncestors(t *testing.T) {
 func TestHostileText(t *testing.T) {
 	const evil = `</title></style></script><script>alert(1)</script><img src=x onerror=alert(1)>"'` + "`{{.}}"
 	for name, p := range map[string]page{
-		"error":  Error{
+		"error": Error{
 			Code: evil, Status: 400, Reference: evil, Activity: evil, Integration: evil, Tool: evil,
 			Missing: []string{evil}, Details: []string{evil},
 		},
