@@ -23,9 +23,25 @@ type directory struct {
 	*scimtest.Directory
 	server *http.Server
 	done   chan error
-	// gus is the ID of an account that was there before any launch.
-	gus string
+	// learners were there before any launch.
+	learners []learner
 }
+
+// learner is an account of the academy that one can sign in to, at hack/peers/idp.mjs.
+type learner struct {
+	// Login is what one types there.
+	Login string `json:"login"`
+	// ID is that of the account in the directory.
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	GivenName  string `json:"givenName"`
+	FamilyName string `json:"familyName"`
+	Email      string `json:"email"`
+	Locale     string `json:"locale"`
+}
+
+// gus is known to another system too.
+const gus = "gus"
 
 // startDirectory serves an empty directory, with the token that is in the samples.
 func (d *demo) startDirectory(ctx context.Context) (*directory, error) {
@@ -44,17 +60,42 @@ func (d *demo) startDirectory(ctx context.Context) (*directory, error) {
 	}
 	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { s.done <- s.server.Serve(listener) }()
-	s.gus = s.Users.Put(map[string]any{
-		"userName": "gus", "active": true, "userType": "Learner", "displayName": "Gus Guest",
-		"emails": []any{map[string]any{"value": "gus@example.net", "primary": true}},
-	})
+	s.learners = []learner{
+		{Login: gus, Name: "Gus Guest", GivenName: "Gus", FamilyName: "Guest", Email: "gus@example.net", Locale: "en"},
+		{Login: "zoe", Name: "Zoë Čapková", GivenName: "Zoë", FamilyName: "Čapková", Email: "zoe@academy.example", Locale: "nl-NL"},
+		{Login: "ben", Name: "Ben O’Neill & Sons", GivenName: "Ben", FamilyName: "O’Neill & Sons", Email: "ben@academy.example", Locale: "en-GB"},
+	}
+	for i := range s.learners {
+		l := &s.learners[i]
+		l.ID = s.Users.Put(map[string]any{
+			"userName": l.Login, "active": true, "userType": "Learner", "displayName": l.Name,
+			"emails": []any{map[string]any{"value": l.Email, "primary": true}},
+		})
+	}
 	return s, nil
 }
 
-// learners are the accounts that one can sign in to, as hack/peers/idp.mjs wants them.
-func (s *directory) learners() (string, error) {
-	text, err := json.Marshal(map[string]any{"gus": map[string]any{"scim_id": s.gus, "name": "Gus Guest"}})
+// accounts are what hack/peers/idp.mjs wants to know.
+func (s *directory) accounts() (string, error) {
+	accounts := map[string]any{}
+	for _, l := range s.learners {
+		accounts[l.Login] = map[string]any{
+			"scim_id": l.ID, "email": l.Email, "email_verified": true,
+			"name": l.Name, "given_name": l.GivenName, "family_name": l.FamilyName, "locale": l.Locale,
+		}
+	}
+	text, err := json.Marshal(accounts)
 	return string(text), err
+}
+
+// learner finds one by what one types to sign in, or by the ID of the account.
+func (s *directory) learner(name string) *learner {
+	for i := range s.learners {
+		if l := &s.learners[i]; l.Login == name || l.ID == name {
+			return l
+		}
+	}
+	return nil
 }
 
 func (s *directory) stop() error {
@@ -71,8 +112,8 @@ func (c *checks) accounts(ctx context.Context) {
 	c.check("the directory has an account for each launched person, with a link to the other system", func() (string, error) {
 		var ids, names []string
 		for _, u := range c.directory.Users.All() {
-			if u.ID == c.directory.gus {
-				if u.Attrs["externalId"] != nil || u.Attrs["displayName"] != "Gus Guest" {
+			if known := c.directory.learner(u.ID); known != nil {
+				if u.Attrs["externalId"] != nil || u.Attrs["displayName"] != known.Name {
 					return "", fmt.Errorf("an account that was there before is %v", u.Attrs)
 				}
 				continue
@@ -92,11 +133,13 @@ func (c *checks) accounts(ctx context.Context) {
 		}
 		return fmt.Sprintf("%q", ids), nil
 	})
-	c.check("the launched people are members of the activity's group", func() (string, error) {
+	c.check("the launched people are members of the activity's group, and nobody else is", func() (string, error) {
+		// Of the learners who were there before, Gus is the one who came from another system.
+		launched := len(c.directory.Users.All()) - len(c.directory.learners) + 1
 		return "", poll(ctx, 10*time.Second, func() error {
 			for _, g := range c.directory.Groups.All() {
 				members, _ := g.Attrs["members"].([]any)
-				if g.Attrs["displayName"] == "Safety" && len(members) == len(c.directory.Users.All()) {
+				if g.Attrs["displayName"] == "Safety" && len(members) == launched {
 					return nil
 				}
 			}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo runs the whole product on one machine: a real API server, the operator, launch handlers, and a learning
-// platform and an academy that share no code with it. With --check a browser and some brutality judge it.
+// Command demo runs the whole product on one machine: a real API server, the operator, launch handlers, and an academy, a
+// learning platform and tools that share no code with it. With --check a browser and some brutality judge it.
 //
 // "make demo" and "make demo-check" build what it starts. It works on Linux and macOS.
 package main
@@ -23,6 +23,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
 
 type flags struct {
@@ -92,6 +94,7 @@ type demo struct {
 
 	operator, configsync *process
 	directory            *directory
+	database             *pgtest.Server // of a tool
 }
 
 // run starts everything, calls use once all of it is ready, and stops everything whatever happens.
@@ -114,6 +117,9 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 		d.procs.stopAll()
 		if d.directory != nil {
 			err = errors.Join(err, d.directory.stop())
+		}
+		if d.database != nil {
+			err = errors.Join(err, d.database.Close())
 		}
 		if d.cluster != nil {
 			err = errors.Join(err, d.cluster.stop())
@@ -189,7 +195,8 @@ func (d *demo) prepare() (err error) {
 	if err := os.Setenv("TMPDIR", filepath.Join(d.dir, "tmp")); err != nil {
 		return fmt.Errorf("set TMPDIR: %w", err)
 	}
-	return nil
+	// PostgreSQL, which does not run as root, has to get to its own folder in there.
+	return errors.Join(os.Chmod(d.dir, 0o711), os.Chmod(os.Getenv("TMPDIR"), 0o711))
 }
 
 func (d *demo) bin(name string) string     { return filepath.Join(d.root, "bin", name) }
@@ -240,6 +247,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	}
 	if err := d.peers.write(d.dir); err != nil {
 		return err
+	}
+	if d.database, err = pgtest.Run(); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	return d.startPeers(ctx)
 }
@@ -294,6 +304,14 @@ Open "Working safely at height" as Lena or Tom, over LTI 1.3 or LTI 1.2, in a wi
 inside the frame. The learner arrives signed in, with the claims of the launch on the academy's page; report points there, and
 the gradebooks of the learning system have them (%s/grades).
 
+In the other direction, the academy's learners open activities that were made elsewhere:
+
+  %-38s sign in as zoe or ben, with any password
+
+Over LTI 1.3 "rescue-simulation" opens in the window and "height-exam" in a frame, over LTI 1.2 "first-aid" in the window.
+Each shows what it was told, and the first and the last have buttons for results, which the academy then has
+(%s/results). To be somebody else, sign out first: %s
+
 In another terminal (%s is the kubectl of the demo):
 
   export KUBECONFIG=%s
@@ -302,10 +320,12 @@ In another terminal (%s is the kubectl of the demo):
   kubectl patch ltiactivity working-at-height --type=merge -p '{"spec":{"share":{"targetURL":"%s/courses/77"}}}'
                                                            then open it again: nothing has to be restarted
   kubectl patch ltiplatform demo-lms --type=merge -p '{"spec":{"activation":"Deactivated"}}'
+  kubectl patch ltitool simulation-lab --type=merge -p '{"spec":{"activation":"Deactivated"}}'
   kubectl apply -f config/samples/broken                   breaks nothing but itself
   tail -f %s
 
-`, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.peers.Check.Platform, d.cluster.kubectlPath, d.cluster.kubeconfig,
+`, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.peers.Check.Platform,
+		d.peers.Check.Academy+"/external", d.peers.Check.Academy, d.peers.Check.External.IdentityProvider+"/session/end", d.cluster.kubectlPath, d.cluster.kubeconfig,
 		d.peers.Check.Academy, filepath.Join(d.logDir, "*.log"))
 	<-ctx.Done()
 	fmt.Fprintln(d.out, "\nstopping …")
@@ -359,6 +379,9 @@ func (d *demo) portsFree() error {
 		{academyPort, "the academy"},
 		{directoryPort, "the academy's directory"},
 		{identityPort, "the academy's identity provider"},
+		{simulationPort, "the simulation"},
+		{examPort, "the exam"},
+		{partnerPort, "the partner's course"},
 		{operatorMetricsPort, "the operator's metrics"},
 	}
 	handlers := d.handlers()

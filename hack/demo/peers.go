@@ -11,14 +11,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
-// Ports of the demo, all on the loopback address. The samples name the first three.
+// Ports of the demo, all on the loopback address. The samples name them, but for that of the metrics.
 const (
 	platformPort = 9401
 	academyPort  = 9403
@@ -28,6 +30,10 @@ const (
 	identityPort = 9406
 	// operatorMetricsPort is where the operator serves its metrics.
 	operatorMetricsPort = 9404
+	// Those of the systems whose activities the academy's learners open.
+	simulationPort = 9407
+	examPort       = 9408
+	partnerPort    = 9410
 )
 
 // handlerPorts are a launch handler and its three listeners.
@@ -52,6 +58,12 @@ const (
 	clientSecretName = "academy-app"
 	directoryName    = "academy-directory"
 	learnersName     = "academy-learners"
+
+	simulationToolName = "simulation-lab"
+	examToolName       = "safety-exams"
+	simulationName     = "rescue-simulation"
+	examName           = "height-exam"
+	partnerName        = "first-aid"
 )
 
 // peerConfig is what the administrators of the other systems have to know. Nothing of it is made up here: it is read
@@ -64,6 +76,45 @@ type peerConfig struct {
 	// LearnersClientID and LearnersSecret are the launch handler's at the academy's identity provider.
 	LearnersClientID string
 	LearnersSecret   []byte
+
+	Simulation simulationFile
+	Exam       examFile
+	Partner    partnerFile
+	// ResultsSecret signs what the academy is told of results.
+	ResultsSecret []byte
+}
+
+// simulationFile is the configuration of hack/peers/tool-ltijs.mjs.
+type simulationFile struct {
+	URL                    string         `json:"url"`
+	Name                   string         `json:"name"`
+	ClientID               string         `json:"clientId"`
+	AuthenticationEndpoint string         `json:"authenticationEndpoint"`
+	AccessTokenEndpoint    string         `json:"accesstokenEndpoint"`
+	AuthConfig             simulationKeys `json:"authConfig"`
+}
+
+type simulationKeys struct {
+	Method string `json:"method"`
+	Key    string `json:"key"`
+}
+
+// examFile is the configuration of hack/peers/tool-strict.mjs.
+type examFile struct {
+	Issuer           string `json:"issuer"`
+	ClientID         string `json:"clientID"`
+	DeploymentID     string `json:"deploymentID"`
+	ConfigurationURL string `json:"configurationURL"`
+}
+
+// partnerFile is the configuration of hack/peers/tool-ims.mjs.
+type partnerFile struct {
+	Consumers []consumer `json:"consumers"`
+}
+
+type consumer struct {
+	ConsumerKey  string `json:"consumerKey"`
+	SharedSecret string `json:"sharedSecret"`
 }
 
 // platformFile is the configuration of hack/peers/platform.mjs.
@@ -104,6 +155,29 @@ type checkFile struct {
 	NewWindow  checkActivity `json:"newWindow"`
 	Embedded   checkActivity `json:"embedded"`
 	UnknownKey string        `json:"unknownKey"`
+	External   checkExternal `json:"external"`
+}
+
+// checkExternal are the activities that were made elsewhere.
+type checkExternal struct {
+	Simulation externalActivity `json:"simulation"`
+	Exam       externalActivity `json:"exam"`
+	Partner    externalActivity `json:"partner"`
+	// IdentityProvider is where the academy's learners sign in.
+	IdentityProvider string    `json:"identityProvider"`
+	People           []learner `json:"people"`
+}
+
+// externalActivity is what the other system must be told of an activity.
+type externalActivity struct {
+	Name        string            `json:"name"`
+	Title       string            `json:"title"`
+	Description string            `json:"description"`
+	StartURL    string            `json:"startURL"`
+	Tool        string            `json:"tool,omitempty"` // where the services of the tool are
+	LaunchURL   string            `json:"launchURL"`
+	LinkID      string            `json:"linkID"`
+	Parameters  map[string]string `json:"parameters"`
 }
 
 type checkActivity struct {
@@ -178,7 +252,74 @@ func (d *demo) readPeerConfig(ctx context.Context) (*peerConfig, error) {
 		Name: unknownKeyName, Title: "A mistyped key", LaunchURL: c.Platform.LTI12[0].LaunchURL,
 		ConsumerKey: "mistyped", SharedSecret: "mistyped",
 	})
-	return c, nil
+	return c, d.readExternal(ctx, academy, c)
+}
+
+// readExternal copies what the systems whose activities our learners open have to know, and what we know of them.
+func (d *demo) readExternal(ctx context.Context, academy *v1alpha1.LTIAcademy, c *peerConfig) error {
+	simulation, exam := &v1alpha1.LTITool{}, &v1alpha1.LTITool{}
+	results, credentials := &corev1.Secret{}, &corev1.Secret{}
+	if academy.Spec.Results == nil {
+		return errors.New("the academy of the samples wants no results")
+	}
+	e := &c.Check.External
+	partner, err := d.readActivity(ctx, partnerName, &e.Partner)
+	if err != nil {
+		return err
+	}
+	_, simulationErr := d.readActivity(ctx, simulationName, &e.Simulation)
+	_, examErr := d.readActivity(ctx, examName, &e.Exam)
+	if err := errors.Join(
+		simulationErr, examErr,
+		d.cluster.get(ctx, simulationToolName, simulation), d.cluster.get(ctx, examToolName, exam),
+		d.cluster.get(ctx, academy.Spec.Results.Webhook.SigningSecretRef.Name, results),
+		d.cluster.get(ctx, partner.ExternalSecretName(), credentials),
+	); err != nil {
+		return err
+	}
+	s, x := simulation.Status.Details, exam.Status.Details
+	if s == nil || x == nil {
+		return errors.New("a tool has no details for the other party in its status")
+	}
+	c.Simulation = simulationFile{
+		URL: s.PlatformID, Name: academy.Spec.Title, ClientID: s.ClientID, AuthenticationEndpoint: s.AuthenticationURL,
+		AccessTokenEndpoint: s.AccessTokenURL, AuthConfig: simulationKeys{Method: "JWK_SET", Key: s.JWKSURL},
+	}
+	c.Exam = examFile{
+		Issuer: x.PlatformID, ClientID: x.ClientID, DeploymentID: x.DeploymentID,
+		ConfigurationURL: routing.ToolDiscoveryURL(academy.Spec.URL, examToolName),
+	}
+	c.Partner.Consumers = []consumer{{
+		ConsumerKey: string(credentials.Data[v1alpha1.SecretKeyConsumerKey]), SharedSecret: string(credentials.Data[v1alpha1.SecretKeySharedSecret]),
+	}}
+	e.IdentityProvider, e.People = string(academy.Spec.Learners.OIDC.IssuerURL), d.directory.learners
+	c.ResultsSecret = results.Data[v1alpha1.SecretKeySigningSecret]
+	return nil
+}
+
+// readActivity copies what is sent to the other system when the activity is opened.
+func (d *demo) readActivity(ctx context.Context, name string, to *externalActivity) (*v1alpha1.LTIActivity, error) {
+	a := &v1alpha1.LTIActivity{}
+	if err := d.cluster.get(ctx, name, a); err != nil {
+		return nil, err
+	}
+	if a.Spec.External == nil || a.Status.External == nil {
+		return nil, fmt.Errorf("activity %s is not one that was made elsewhere, or its status says nothing of it", name)
+	}
+	*to = externalActivity{
+		Name: name, Title: a.Spec.Title, Description: a.Spec.Description, StartURL: a.Status.External.StartURL, Parameters: map[string]string{},
+	}
+	parameters := []v1alpha1.LaunchParameter(nil)
+	if l := a.Spec.External.LTI12; l != nil {
+		to.LaunchURL, to.LinkID, parameters = string(l.LaunchURL), l.ResourceLinkID, l.Parameters
+	}
+	if l := a.Spec.External.LTI13; l != nil {
+		to.LaunchURL, to.LinkID, to.Tool, parameters = string(l.ResourceURL), a.EffectiveResourceLinkID(), l.ToolRef.Name, l.Parameters
+	}
+	for _, p := range parameters {
+		to.Parameters[p.Name] = p.Value
+	}
+	return a, nil
 }
 
 // readLinks is what somebody who adds the activity to the platform pastes there, for each version.
@@ -207,62 +348,82 @@ const (
 	checkFileName    = "check.json"
 	secretFileName   = "client-secret"
 	learnersFileName = "learners-secret"
+	resultsFileName  = "results-secret"
+
+	simulationFileName = "tool-ltijs.json"
+	examFileName       = "tool-strict.json"
+	partnerFileName    = "tool-ims.json"
 )
 
 func (c *peerConfig) write(dir string) error {
-	platform, err := json.MarshalIndent(c.Platform, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	check, err := json.MarshalIndent(c.Check, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode: %w", err)
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, platformFileName), platform, 0o600),
-		os.WriteFile(filepath.Join(dir, checkFileName), check, 0o600),
-		os.WriteFile(filepath.Join(dir, secretFileName), c.ClientSecret, 0o600),
-		os.WriteFile(filepath.Join(dir, learnersFileName), c.LearnersSecret, 0o600),
-	)
-}
-
-// startPeers starts the platform and the academy and waits until they listen.
-func (d *demo) startPeers(ctx context.Context) error {
-	env := []string{"LTI_URL=" + d.peers.Check.Handler}
-	accounts, err := d.directory.learners()
-	if err != nil {
-		return err
-	}
-	for _, c := range []command{{
-		name: "academy", args: []string{d.peer("academy.mjs")},
-		env: append([]string{
-			"ACADEMY_PORT=" + strconv.Itoa(academyPort), "CLIENT_ID=" + d.peers.ClientID,
-			"CLIENT_SECRET_FILE=" + filepath.Join(d.dir, secretFileName),
-		}, env...),
-	}, {
-		name: "platform", args: []string{d.peer("platform.mjs"), filepath.Join(d.dir, platformFileName)},
-		env: append([]string{"LMS_PORT=" + strconv.Itoa(platformPort)}, env...),
-	}, {
-		name: "identity-provider", args: []string{d.peer("idp.mjs")},
-		env: append([]string{
-			"IDP_PORT=" + strconv.Itoa(identityPort), "CLIENT_ID=" + d.peers.LearnersClientID,
-			"CLIENT_SECRET_FILE=" + filepath.Join(d.dir, learnersFileName), "IDP_ACCOUNTS=" + accounts,
-		}, env...),
-	}} {
-		c.path = "node"
-		if _, err := d.procs.start(c); err != nil {
+	for name, value := range map[string]any{
+		platformFileName: c.Platform, checkFileName: c.Check, simulationFileName: c.Simulation, examFileName: c.Exam, partnerFileName: c.Partner,
+	} {
+		content, err := json.MarshalIndent(value, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return err
 		}
 	}
-	for _, port := range []int{academyPort, platformPort, identityPort} {
-		if err := poll(ctx, 10*time.Second, func() error {
-			conn, err := net.DialTimeout("tcp", loopback(port), time.Second)
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, secretFileName), c.ClientSecret, 0o600),
+		os.WriteFile(filepath.Join(dir, learnersFileName), c.LearnersSecret, 0o600),
+		os.WriteFile(filepath.Join(dir, resultsFileName), c.ResultsSecret, 0o600),
+	)
+}
+
+// startPeers starts the other systems and the academy and waits until they listen.
+func (d *demo) startPeers(ctx context.Context) error {
+	accounts, err := d.directory.accounts()
+	if err != nil {
+		return err
+	}
+	database, err := d.database.CreateDatabase()
+	if err != nil {
+		return fmt.Errorf("make a database: %w", err)
+	}
+	file := func(name string) string { return filepath.Join(d.dir, name) }
+	peers := []struct {
+		name, script, config string
+		port                 int
+		portVariable         string
+		env                  []string
+	}{
+		{name: "academy", script: "academy.mjs", port: academyPort, portVariable: "ACADEMY_PORT", env: []string{
+			"CLIENT_ID=" + d.peers.ClientID, "CLIENT_SECRET_FILE=" + file(secretFileName), "RESULTS_SECRET_FILE=" + file(resultsFileName),
+			"EXTERNAL_ACTIVITIES=" + strings.Join([]string{simulationName, examName, partnerName}, ","),
+		}},
+		{name: "platform", script: "platform.mjs", config: platformFileName, port: platformPort, portVariable: "LMS_PORT"},
+		{name: "identity-provider", script: "idp.mjs", port: identityPort, portVariable: "IDP_PORT", env: []string{
+			"CLIENT_ID=" + d.peers.LearnersClientID, "CLIENT_SECRET_FILE=" + file(learnersFileName), "IDP_ACCOUNTS=" + accounts,
+		}},
+		{name: "tool-ltijs", script: "tool-ltijs.mjs", config: simulationFileName, port: simulationPort, portVariable: "TOOL_PORT", env: []string{
+			"DATABASE_URL=" + database,
+		}},
+		{name: "tool-strict", script: "tool-strict.mjs", config: examFileName, port: examPort, portVariable: "TOOL_PORT"},
+		{name: "tool-ims", script: "tool-ims.mjs", config: partnerFileName, port: partnerPort, portVariable: "TOOL_PORT"},
+	}
+	for _, p := range peers {
+		args := []string{d.peer(p.script)}
+		if p.config != "" {
+			args = append(args, file(p.config))
+		}
+		env := append(p.env, "LTI_URL="+d.peers.Check.Handler, p.portVariable+"="+strconv.Itoa(p.port))
+		if _, err := d.procs.start(command{name: p.name, path: "node", args: args, env: env}); err != nil {
+			return err
+		}
+	}
+	for _, p := range peers {
+		if err := poll(ctx, 20*time.Second, func() error {
+			conn, err := net.DialTimeout("tcp", loopback(p.port), time.Second)
 			if err != nil {
 				return err
 			}
 			return conn.Close()
 		}); err != nil {
-			return fmt.Errorf("wait for port %d: %w", port, err)
+			return fmt.Errorf("wait for %s at port %d: %w", p.name, p.port, err)
 		}
 	}
 	return nil
