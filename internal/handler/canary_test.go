@@ -141,7 +141,12 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 		handle(c.Value)
 	}
 	if u, err := url.Parse(w.Header().Get("Location")); err == nil {
-		handle(u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get(tool.ParamLaunchCode))
+		handle(u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get(tool.ParamLaunchCode), u.Query().Get("lti_message_hint"))
+	}
+	for _, f := range hiddenField.FindAllStringSubmatch(w.Body.String(), -1) {
+		if name := f[1]; name == "id_token" || name == "oauth_signature" || name == "oauth_nonce" {
+			handle(html.UnescapeString(f[2]))
+		}
 	}
 	for _, pattern := range []*regexp.Regexp{ticketField, accessTokenMember} {
 		if m := pattern.FindStringSubmatch(w.Body.String()); m != nil {

@@ -71,6 +71,9 @@ func (a *academy) refusedJSON(x answer, code lti.Code) string {
 		a.t.Errorf("error %q is none of OAuth's", body.Error)
 	}
 	challenged := x.Code == http.StatusUnauthorized || body.Error == "insufficient_scope"
+	if later := x.Header().Get("Retry-After"); (later != "") != (x.Code == http.StatusServiceUnavailable) {
+		a.t.Errorf("Retry-After %q with status %d", later, x.Code)
+	}
 	if challenge := x.Header().Get("WWW-Authenticate"); (challenge != "") != challenged {
 		a.t.Errorf("WWW-Authenticate %q with status %d", challenge, x.Code)
 	}

@@ -51,6 +51,7 @@ func (s *Services) outcome(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, "internal error", http.StatusInternalServerError)
 		return
 	}
+	web.RetryLater(rw, status)
 	write(rw, status, outcomes.MediaType, encoded)
 }
 

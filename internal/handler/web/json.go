@@ -55,6 +55,7 @@ func (w *Responder) RefuseJSON(rw http.ResponseWriter, r *http.Request, about *A
 		status = http.StatusUnauthorized
 		rw.Header().Set("WWW-Authenticate", `Basic realm="launch codes"`)
 	}
+	RetryLater(rw, status)
 	WriteJSON(rw, status, map[string]string{
 		"error":             oauthError,
 		"error_description": refusal.Code.Reason().Summary,

@@ -72,9 +72,7 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 	if refusal.Detail != "" {
 		page.Details = []string{refusal.Detail}
 	}
-	if code.Reason().Status == http.StatusServiceUnavailable {
-		rw.Header().Set("Retry-After", "5")
-	}
+	RetryLater(rw, code.Reason().Status)
 	if err := page.Write(rw, View(r, about)); err != nil {
 		w.Log.WarnContext(r.Context(), "could not write the error page", "reference", reference, "error", err.Error())
 	}
@@ -86,6 +84,13 @@ func (w *Responder) Answer(rw http.ResponseWriter, r *http.Request, about *About
 	defer func() { w.Metrics.Duration(about, now().Sub(started)) }()
 	if err := handle(); err != nil {
 		w.Refuse(rw, r, about, err)
+	}
+}
+
+// RetryLater says when to come again to somebody who is answered that something is not available (RFC 9110 section 10.2.3).
+func RetryLater(rw http.ResponseWriter, status int) {
+	if status == http.StatusServiceUnavailable {
+		rw.Header().Set("Retry-After", "5")
 	}
 }
 
