@@ -252,6 +252,11 @@ func authorizeErrors() []refusal {
 		return between(func(b *learnerBrowser, _ url.Values) { b.republish(change) })
 	}
 	return append(refused,
+		refusal{name: "scope in a query", code: lti.AuthenticationRequestInvalid, posted: "invalid_scope", do: external(func(b *learnerBrowser) answer {
+			form := b.request(b.initiated("simulation"))
+			form.Set("scope", "profile")
+			return b.do(http.MethodGet, "/tools/lab/authorize?"+form.Encode(), nil)
+		})},
 		refusal{name: "truncated hint", code: lti.HintInvalid, posted: "invalid_request", do: between(func(_ *learnerBrowser, form url.Values) {
 			hint := form.Get("lti_message_hint")
 			form.Set("lti_message_hint", hint[:len(hint)-1])
