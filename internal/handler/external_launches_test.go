@@ -271,7 +271,7 @@ func TestAnExternalActivityIsNotShared(t *testing.T) {
 	}
 }
 
-func TestEveryTabOfAFramedToolKnowsTheStorage(t *testing.T) {
+func TestAFramedToolKnowsTheStorage(t *testing.T) {
 	a := newExternalAcademy(t)
 	a.republish(func(table *routing.Table) {
 		activityIn(table, "simulation").External.Presentation = routing.PresentationEmbedded
@@ -308,7 +308,7 @@ func (a *academy) publicKeys(tool string) map[string]routing.JWK {
 	return found
 }
 
-// verified returns whether one of the published keys verifies the ID token that is posted.
+// verified is why no published key verifies the ID token that is posted; nil if one does.
 func (x answer) verified(published map[string]routing.JWK) error {
 	x.t.Helper()
 	_, fields := x.posted()
@@ -394,8 +394,8 @@ func TestDiscoveryForATool(t *testing.T) {
 				t.Errorf("%s: %s is %v instead of %v", name, member, got, want)
 			}
 		}
-		if keys := a.publicKeys("lab"); len(keys) != 1 {
-			t.Errorf("%s: %d keys", name, len(keys))
+		if published := a.publicKeys("lab"); len(published) != 1 {
+			t.Errorf("%s: %d keys", name, len(published))
 		}
 		undo()
 	}
@@ -413,7 +413,8 @@ func anys(first string, more []string) []any {
 	return all
 }
 
-// Paths of the platform role, as far as a switch can be thrown before their last step.
+// externalUnderWay starts every path of the platform role, as far as a switch can be thrown before its last step, and returns
+// the last step of each.
 func (a *externalAcademy) externalUnderWay(t *testing.T, sub string) map[string]func() answer {
 	t.Helper()
 	lab := a.lab()
