@@ -83,6 +83,9 @@ func (p *Platform) answer(rw http.ResponseWriter, r *http.Request, v *visit, t *
 		return nil, authError(err)
 	}
 	v.about.Activity = hint.Activity
+	if hint.Framed {
+		reply.StorageTarget = pages.StorageTarget
+	}
 	switch {
 	case hint.Tool != t.Name:
 		return nil, authError(lti.Refuse(lti.HintInvalid, "lti_message_hint is that of another tool"))
@@ -124,9 +127,6 @@ func (p *Platform) answer(rw http.ResponseWriter, r *http.Request, v *visit, t *
 		return nil, authError(storeRefusal(err))
 	}
 	http.SetCookie(rw, hintCookie(request.MessageHint, "", -1))
-	if hint.Framed {
-		reply.StorageTarget = pages.StorageTarget
-	}
 	return reply.Token(token), nil
 }
 

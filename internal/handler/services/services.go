@@ -105,8 +105,8 @@ func (c *call) concerns(a *routing.Activity) {
 	c.about.Activity, c.about.ActivityTitle = a.Name, a.Title
 }
 
-// serve runs one request of a tool of LTI 1.3, and answers a refusal with JSON.
-func (s *Services) serve(rw http.ResponseWriter, r *http.Request, oauthError func(lti.Code) string, handle func(*call) error) {
+// serve runs one request of a tool of LTI 1.3.
+func (s *Services) serve(r *http.Request, refuse func(*web.About, error), handle func(*call) error) {
 	c := &call{Snapshot: s.snapshot.Load(), about: web.About{Role: "platform", Version: launch.Version13}}
 	err := func() error {
 		if err := c.begin(); err != nil {
@@ -118,7 +118,7 @@ func (s *Services) serve(rw http.ResponseWriter, r *http.Request, oauthError fun
 		return handle(c)
 	}()
 	if err != nil {
-		s.Web.RefuseJSON(rw, r, &c.about, err, oauthError(lti.CodeOf(err)))
+		refuse(&c.about, err)
 	}
 }
 
@@ -138,30 +138,33 @@ func (c *call) from(name string) error {
 	return nil
 }
 
-// bearerError is what a request with an access token is told (RFC 6750 section 3.1).
-func bearerError(rw http.ResponseWriter) func(lti.Code) string {
-	return func(code lti.Code) string {
-		oauthError := ""
-		switch code {
+// refuseBearer refuses a request that needs an access token (RFC 6750 section 3).
+func (s *Services) refuseBearer(rw http.ResponseWriter, r *http.Request) func(*web.About, error) {
+	return func(about *web.About, err error) {
+		oauthError, challenge := "invalid_request", ""
+		switch lti.CodeOf(err) {
 		case lti.AccessTokenInvalid:
-			oauthError = "invalid_token"
+			oauthError, challenge = "invalid_token", "Bearer"
+			if _, ok := web.BearerToken(r); ok {
+				challenge = `Bearer error="invalid_token"`
+			}
 		case lti.ScopeMissing, lti.AccessTokenForeign:
-			oauthError = "insufficient_scope"
+			oauthError, challenge = "insufficient_scope", `Bearer error="insufficient_scope"`
 		case lti.StoreUnavailable, lti.NotReady:
-			return "temporarily_unavailable"
+			oauthError = "temporarily_unavailable"
 		case lti.InternalError:
-			return "server_error"
-		default:
-			return "invalid_request"
+			oauthError = "server_error"
 		}
-		rw.Header().Set("WWW-Authenticate", `Bearer error="`+oauthError+`"`)
-		return oauthError
+		if challenge != "" {
+			rw.Header().Set("WWW-Authenticate", challenge)
+		}
+		s.Web.RefuseJSON(rw, r, about, err, oauthError)
 	}
 }
 
 // inContext runs one request about a context, of a tool that has an access token for one of the scopes.
 func (s *Services) inContext(rw http.ResponseWriter, r *http.Request, handle func(*call) error, scopes ...string) {
-	s.serve(rw, r, bearerError(rw), func(c *call) error {
+	s.serve(r, s.refuseBearer(rw, r), func(c *call) error {
 		bearer, ok := web.BearerToken(r)
 		if !ok {
 			return lti.Refuse(lti.AccessTokenInvalid, "there is no access token")

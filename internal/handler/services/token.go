@@ -17,7 +17,10 @@ import (
 // token gives a tool an access token (1EdTech Security Framework 1.0 section 4.1): for those of the scopes that it asks for
 // which it may have, and for nobody but this tool.
 func (s *Services) token(rw http.ResponseWriter, r *http.Request) {
-	s.serve(rw, r, token.OAuthError, func(c *call) error {
+	refuse := func(about *web.About, err error) {
+		s.Web.RefuseToken(rw, r, about, err, token.OAuthError(lti.CodeOf(err)))
+	}
+	s.serve(r, refuse, func(c *call) error {
 		params, err := web.ReadForm(rw, r)
 		if err != nil {
 			return err

@@ -49,8 +49,23 @@ func WritePublicJSON(rw http.ResponseWriter, v any) {
 // RefuseJSON answers a program: an OAuth error (RFC 6749 section 5.2) with our reason and the reference number in the
 // log.
 func (w *Responder) RefuseJSON(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string) {
+	w.refuseJSON(rw, r, about, err, oauthError, func(c lti.Code) int { return c.Reason().Status })
+}
+
+// RefuseToken is RefuseJSON for a token endpoint: what is wrong with the request has status 400 there, whatever it is (RFC
+// 6749 section 5.2).
+func (w *Responder) RefuseToken(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string) {
+	w.refuseJSON(rw, r, about, err, oauthError, func(c lti.Code) int {
+		if status := c.Reason().Status; status >= http.StatusInternalServerError {
+			return status
+		}
+		return http.StatusBadRequest
+	})
+}
+
+func (w *Responder) refuseJSON(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string, statusOf func(lti.Code) int) {
 	refusal := w.record(r, about, err)
-	status := refusal.Code.Reason().Status
+	status := statusOf(refusal.Code)
 	if refusal.Code == lti.ClientUnauthorized {
 		status = http.StatusUnauthorized
 		rw.Header().Set("WWW-Authenticate", `Basic realm="launch codes"`)
