@@ -97,12 +97,13 @@ bench-control-plane: build ## Measure the operator with 10,000 activities; less 
 ##@ Demo
 
 .PHONY: demo
-demo: build hack/peers/node_modules/.stamp ## Run operator, launch handler, a platform and an academy on this machine.
+demo: build hack/peers/node_modules/.stamp ## Run operator, launch handler, a platform, tools and an academy on this machine.
+	hack/tools/ensure.sh postgres
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/demo
 
 .PHONY: demo-check
 demo-check: build hack/peers/node_modules/.stamp ## Run the demo and let a browser check that its launches work.
-	hack/tools/ensure.sh chromium
+	hack/tools/ensure.sh chromium postgres
 	go test -tags browser -count=1 -run InABrowser ./internal/pages
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/demo --check
 

@@ -92,12 +92,14 @@ func (d *demo) runChecks(ctx context.Context, t *tally) (err error) {
 		run  func(context.Context)
 	}{
 		{"launches in a browser", c.browser},
+		{"signatures of LTI 1.2", c.signatures},
 		{"accounts", c.accounts},
 		{"grades", c.grades},
 		{"conditions", c.conditions},
 		{"a broken resource", c.broken},
 		{"changes", c.changes},
 		{"switched off", c.switches},
+		{"a tool switched off", c.toolSwitch},
 		{"the operator is killed in the middle of its work", c.kills},
 		{"secrets", c.leaks},
 		{"without API server", c.offline},

@@ -56,6 +56,15 @@ func (c *checks) leaks(ctx context.Context) {
 		}
 		return fmt.Sprintf("%d secrets searched for in %d places with %d KiB", len(canaries), len(sinks), size>>10), found(canaries, sinks)
 	})
+	c.check("no learner's name or address is in a log, an event, a status, a ConfigMap or a metric", func() (string, error) {
+		var people []canary
+		for _, l := range c.directory.learners {
+			for origin, value := range map[string]string{"name": l.Name, "family name": l.FamilyName, "address": l.Email} {
+				people = append(people, canary{origin: origin + " of " + l.Login, value: []byte(value)})
+			}
+		}
+		return fmt.Sprintf("%d searched for", len(people)), found(people, slices.DeleteFunc(slices.Clone(sinks), func(s sink) bool { return s.name == trafficName }))
+	})
 	c.check("one that is planted is found, in each of these places and in each spelling", func() (string, error) {
 		plants := 0
 		for i, s := range sinks {
@@ -125,6 +134,14 @@ func (c *checks) canaries(ctx context.Context) ([]canary, error) {
 				lines := bytes.Split(bytes.TrimSpace(value), []byte("\n"))
 				value = lines[len(lines)/2]
 			}
+			if key, isWebhook := strings.CutPrefix(string(value), "whsec_"); isWebhook {
+				// What signs is the key that the text stands for; in base64, it is the text.
+				decoded, err := base64.StdEncoding.DecodeString(key)
+				if err != nil {
+					return nil, fmt.Errorf("read %s of Secret %s: %w", name, s.Name, err)
+				}
+				value = decoded
+			}
 			if len(value) < 16 {
 				return nil, fmt.Errorf("the value of %s in Secret %s is too short to be searched for", name, s.Name)
 			}
@@ -168,8 +185,11 @@ func (c *checks) sinks(ctx context.Context) ([]sink, error) {
 	if !strings.Contains(string(traffic), c.peers.Check.Handler) {
 		return nil, errors.New("the record of what browsers were sent has nothing of the launch handler")
 	}
-	return append(out, sink{"the pages and addresses that browsers were sent", traffic}), nil
+	return append(out, sink{trafficName, traffic}), nil
 }
+
+// trafficName is what we call what browsers were sent. Learners may see their names there.
+const trafficName = "the pages and addresses that browsers were sent"
 
 // traffic is where the browser checks write what they were sent.
 func (d *demo) traffic() string { return filepath.Join(d.artifacts(), "traffic.jsonl") }

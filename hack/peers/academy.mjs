@@ -13,7 +13,8 @@
 // RESULTS_SECRET_FILE file with the secret (whsec_…) that signs results, read for every delivery; without, none is accepted
 //
 // POST /results is the webhook. GET /results lists its deliveries that were accepted, the oldest first: {"id": "…",
-// "event": {…}}, also those that came more than once. POST /results/fail?n=2 answers the next two deliveries with 500.
+// "event": {…}}, also those that came more than once. POST /results/fail?n=2 answers the next two deliveries with 500, and GET
+// /results/fail lists the webhook-ids of all that got this answer: {"failures": <how many more will>, "failed": ["…"]}.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as oidc from 'openid-client';
@@ -41,6 +42,7 @@ const sessions = new Map();
 const signIns = new Map();
 /** Results that the handler has delivered, and how many of the next deliveries fail. */
 const results = [];
+const failed = [];
 let failures = 0;
 
 /** The provider, as openid-client knows it. On this machine it speaks plain HTTP. */
@@ -169,6 +171,7 @@ async function takeResult(req, res) {
   const body = await readText(req);
   if (failures > 0) {
     failures--;
+    failed.push(req.headers['webhook-id']);
     return sendJSON(res, 500, { error: 'told to fail' });
   }
   let event;
@@ -198,7 +201,7 @@ await serve(port, async (req, res, url) => {
     case '/results': return req.method === 'POST' ? takeResult(req, res) : sendJSON(res, 200, results);
     case '/results/fail':
       if (req.method === 'POST') failures = Number(url.searchParams.get('n'));
-      return sendJSON(res, 200, { failures });
+      return sendJSON(res, 200, { failures, failed });
   }
   if (!course) return sendHTML(res, 404, 'Not found', '');
 
