@@ -84,8 +84,12 @@ func makeForm(i int) (signedForm, error) {
 	if i%5 == 0 {
 		// What no launch of ours has: empty values, and a name that comes twice.
 		params, err := oauth1.SignForm(address, lti.Params{
-			{Name: "lti_message_type", Value: "basic-lti-launch-request"}, {Name: "lti_version", Value: "LTI-1p0"},
-			{Name: "resource_link_id", Value: hard(5)}, {Name: "empty", Value: ""}, {Name: "twice", Value: hard(7)}, {Name: "twice", Value: hard(11)},
+			{Name: "lti_message_type", Value: "basic-lti-launch-request"},
+			{Name: "lti_version", Value: "LTI-1p0"},
+			{Name: "resource_link_id", Value: hard(5)},
+			{Name: "empty", Value: ""},
+			{Name: "twice", Value: hard(7)},
+			{Name: "twice", Value: hard(11)},
 		}, credentials, time.Now(), nonce)
 		return signedForm{URL: address, Body: encode(params), Secret: credentials.SharedSecret}, err
 	}
