@@ -69,7 +69,7 @@ fmt: ## Format the Go code.
 test: ## Run all tests, with the race detector, a real API server and a real PostgreSQL.
 	hack/tools/ensure.sh $(if $(RACE),gcc) postgres
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" \
-		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off $(FLAGS) $(PACKAGES)
+		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off -timeout=20m $(FLAGS) $(PACKAGES)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each (default 20s).

@@ -95,6 +95,28 @@ var (
 	})
 )
 
+// emptyDatabase is the file of a store that nothing was stored in.
+var emptyDatabase = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "empty-database")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	path := filepath.Join(dir, "launches.db")
+	s, err := sqlite.Open(context.Background(), path, time.Now)
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		panic(err)
+	}
+	return content
+})
+
 func rsaKey(bits int) func() *rsa.PrivateKey {
 	return sync.OnceValue(func() *rsa.PrivateKey {
 		k, err := rsa.GenerateKey(rand.Reader, bits)
@@ -112,6 +134,10 @@ func newAcademy(t *testing.T) *academy {
 		keys: academyKeys(), secrets: secrets{}, exchanges: map[exchange]bool{}, handles: map[string]bool{},
 	}
 	a.table = a.newTable()
+	// Every test has a database, and making the tables takes longer than most of the rest.
+	if err := os.WriteFile(a.database, emptyDatabase(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	a.store = a.openStore()
 	a.handler = a.start(a.store)
 	a.public = a.handler.Public()

@@ -56,6 +56,7 @@ func TestRefusals(t *testing.T) {
 	) {
 		covered = append(covered, c.code)
 		t.Run(string(c.code)+"/"+c.name, func(t *testing.T) {
+			t.Parallel()
 			a := newAcademy(t)
 			if c.change != nil {
 				c.change(a.table)
