@@ -31,6 +31,7 @@ packages_of() {
 	node) echo nodejs ;;
 	gcc) echo gcc libc6-dev ;;
 	postgres) echo postgresql ;;
+	promtool) ;; # see below
 	chromium | npm | shellcheck) echo "$1" ;;
 	*) die "ensure.sh does not know $1" ;;
 	esac
@@ -51,25 +52,32 @@ done
 command -v apt-get >/dev/null || die "missing: ${missing[*]} (node $node_major or newer). Please install; there is no apt-get here to do it."
 as_root=()
 if ((EUID != 0)); then
-	command -v sudo >/dev/null || die "missing: ${missing[*]}. Run as root: apt-get install ${packages[*]}"
+	command -v sudo >/dev/null || die "missing: ${missing[*]}. Run this as root."
 	as_root=(sudo)
 fi
 
-say "installing ${packages[*]}"
+say "installing ${missing[*]}"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-install() {
+unpacked=$(mktemp -d)
+trap 'rm -rf "$log" "$unpacked"' EXIT
+install_missing() {
 	if [[ " ${missing[*]} " == *' postgres '* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
 		# The package would otherwise make a cluster and start it.
 		"${as_root[@]}" install -d /etc/postgresql-common
 		echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
 	fi
-	"${as_root[@]}" apt-get -q update &&
+	"${as_root[@]}" apt-get -q update || return
+	if [[ " ${missing[*]} " == *' promtool '* ]]; then
+		# The package would start a server, so only this one program of it is taken.
+		(cd "$unpacked" && apt-get -q download prometheus && dpkg-deb -x ./prometheus_*.deb . &&
+			"${as_root[@]}" install -m 755 usr/bin/promtool /usr/local/bin/) || return
+	fi
+	((${#packages[@]} == 0)) ||
 		"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends "${packages[@]}"
 }
-install </dev/null >"$log" 2>&1 || {
+install_missing </dev/null >"$log" 2>&1 || {
 	tail -n 20 "$log" >&2
-	die "apt-get could not install ${packages[*]}"
+	die "apt-get could not install ${missing[*]}"
 }
 
 for name in "${missing[@]}"; do
