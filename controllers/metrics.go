@@ -36,8 +36,12 @@ var (
 	lastPublished = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lti_operator_config_last_success_timestamp_seconds", Help: "When the newest table was published, or found to be live, the last time.",
 	}, []string{"namespace", "academy"})
-	resources = &resourceCounter{description: prometheus.NewDesc(
-		"lti_operator_resources", "Resources by kind and by the status of their condition Ready.", []string{"kind", "ready"}, nil)}
+	resources = &resourceCounter{
+		description: prometheus.NewDesc(
+			"lti_operator_resources", "Resources by kind and by the status of their condition Ready.", []string{"kind", "ready"}, nil),
+		warnings: prometheus.NewDesc(
+			"lti_operator_academy_warnings", "Academies with a condition that asks for attention although they are Ready, by its type.", []string{"condition"}, nil),
+	}
 )
 
 func init() {
@@ -56,14 +60,15 @@ func forgetMetrics(key AcademyKey) {
 // resourceCounter counts resources. It follows what happens to them: to look at each whenever somebody asks would cost
 // more than all else that a rested operator does.
 type resourceCounter struct {
-	description *prometheus.Desc
-	counts      atomic.Pointer[resourceCounts]
+	description, warnings *prometheus.Desc
+	counts                atomic.Pointer[resourceCounts]
 }
 
-// resourceCounts are the resources of one manager, by kind and status.
+// resourceCounts are the resources of one manager, by kind and status, and the warnings of academies, by type.
 type resourceCounts struct {
-	mu sync.Mutex
-	n  map[resourceCount]int
+	mu       sync.Mutex
+	n        map[resourceCount]int
+	warnings map[string]int
 }
 
 type resourceCount struct {
@@ -73,18 +78,23 @@ type resourceCount struct {
 
 // watch counts the resources that some informers know of, by kind, from now on.
 func (c *resourceCounter) watch(informers map[string]cache.Informer) error {
-	counts := &resourceCounts{n: map[resourceCount]int{}}
-	for kind, informer := range informers {
+	counts := &resourceCounts{n: map[resourceCount]int{}, warnings: map[string]int{}}
+	for _, warning := range warningTypes {
+		counts.warnings[warning] = 0
+	}
+	for kind := range informers {
 		for _, status := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
-			counts.add(kind, status, 0)
+			counts.n[resourceCount{kind, status}] = 0
 		}
+	}
+	for kind, informer := range informers {
 		_, err := informer.AddEventHandler(clientcache.ResourceEventHandlerFuncs{
-			AddFunc: func(o any) { counts.add(kind, readiness(o), 1) },
+			AddFunc: func(o any) { counts.add(kind, o, 1) },
 			UpdateFunc: func(before, after any) {
-				counts.add(kind, readiness(before), -1)
-				counts.add(kind, readiness(after), 1)
+				counts.add(kind, before, -1)
+				counts.add(kind, after, 1)
 			},
-			DeleteFunc: func(o any) { counts.add(kind, readiness(o), -1) },
+			DeleteFunc: func(o any) { counts.add(kind, o, -1) },
 		})
 		if err != nil {
 			return fmt.Errorf("count every %s: %w", kind, err)
@@ -94,28 +104,33 @@ func (c *resourceCounter) watch(informers map[string]cache.Informer) error {
 	return nil
 }
 
-func (c *resourceCounts) add(kind string, status metav1.ConditionStatus, n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n[resourceCount{kind, status}] += n
-}
-
-// readiness is the status of a resource's condition Ready.
-func readiness(o any) metav1.ConditionStatus {
+// add counts a resource, or takes it away again.
+func (c *resourceCounts) add(kind string, o any, n int) {
 	if gone, ok := o.(clientcache.DeletedFinalStateUnknown); ok {
 		o = gone.Obj // as it was counted
 	}
-	if object, ok := o.(v1alpha1.Object); ok {
-		if ready := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady); ready != nil {
-			return ready.Status
+	object, ok := o.(v1alpha1.Object)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	status := metav1.ConditionUnknown
+	if ready := meta.FindStatusCondition(object.GetConditions(), v1alpha1.ConditionReady); ready != nil {
+		status = ready.Status
+	}
+	c.n[resourceCount{kind, status}] += n
+	for _, warning := range warningTypes {
+		if meta.IsStatusConditionTrue(object.GetConditions(), warning) {
+			c.warnings[warning] += n
 		}
 	}
-	return metav1.ConditionUnknown
 }
 
 // Describe implements prometheus.Collector.
 func (c *resourceCounter) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- c.description
+	descriptions <- c.warnings
 }
 
 // Collect implements prometheus.Collector.
@@ -128,5 +143,8 @@ func (c *resourceCounter) Collect(out chan<- prometheus.Metric) {
 	defer counts.mu.Unlock()
 	for what, n := range counts.n {
 		out <- prometheus.MustNewConstMetric(c.description, prometheus.GaugeValue, float64(n), what.kind, string(what.status))
+	}
+	for warning, n := range counts.warnings {
+		out <- prometheus.MustNewConstMetric(c.warnings, prometheus.GaugeValue, float64(n), warning)
 	}
 }

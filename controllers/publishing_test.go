@@ -181,6 +181,12 @@ func TestMostActivitiesGoOnlyWhenSomebodyConfirmsIt(t *testing.T) {
 	}
 	waitFor(t, academy, v1alpha1.ConditionPublishingHeld, metav1.ConditionTrue, v1alpha1.ReasonRemovalNotConfirmed)
 	waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	eventually(t, func() string {
+		if n := metricValues(t)["lti_operator_academy_warnings/"+v1alpha1.ConditionPublishingHeld]; n != 1 {
+			return fmt.Sprintf("%v academies are counted as held", n)
+		}
+		return ""
+	})
 	text := message(academy, v1alpha1.ConditionPublishingHeld)
 	contains(t, text, "12 of 12 activities", "kubectl annotate ltiacademy default -n "+ns)
 	waitForEvents(t, academy, "Warning "+v1alpha1.ReasonRemovalNotConfirmed)
