@@ -10,6 +10,7 @@ export CGO_ENABLED := 0
 
 CONTROLLER_GEN = "$$(hack/tools/build.sh controller-gen)"
 GOLANGCI_LINT = "$$(hack/tools/build.sh golangci-lint)"
+HELM_PROGRAM = "$$(hack/tools/build.sh helm)"
 
 # The race detector needs a C compiler; `make test RACE=` does without.
 RACE ?= -race
@@ -36,19 +37,20 @@ build: ## Build the operator, the launch handler and configsync into ./bin.
 	go build -o bin/ ./cmd/... ./hack/configsync
 
 .PHONY: clean
-clean: ## Remove ./bin and the peers' node_modules; the control plane and the tools stay in the cache.
-	rm -rf bin hack/peers/node_modules
+clean: ## Remove ./bin, ./dist and the peers' node_modules; the control plane and the tools stay in the cache.
+	rm -rf bin dist hack/peers/node_modules
 
 ##@ Development
 
 .PHONY: generate
-generate: ## Regenerate deep copies, CRDs, the operator's role and the pages of docs/ that are tables.
+generate: ## Regenerate deep copies, CRDs, the operator's role, what the charts have of both, and the pages of docs/ that are tables.
 	@mkdir -p bin && touch bin/.generating
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt crd paths=./api/... output:crd:dir=config/crd
 	$(CONTROLLER_GEN) rbac:roleName=lti-operator paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./hack/docs docs
 	@# The CRD of a kind that is gone was not written again.
 	@find config/crd -name 'lti-operator.io_*.yaml' ! -newer bin/.generating -delete
+	go run ./hack/charts config charts
 
 .PHONY: verify
 verify: ## Fail when generated files, go.mod or go.sum are not up to date.
@@ -70,6 +72,18 @@ test: ## Run all tests, with the race detector, a real API server and a real Pos
 	hack/tools/ensure.sh $(if $(RACE),gcc) postgres
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" \
 		CGO_ENABLED=$(if $(RACE),1,0) go test $(RACE) -vet=off -timeout=20m $(FLAGS) $(PACKAGES)
+
+.PHONY: charts-check
+charts-check: ## Lint and render the charts, show all of it to a real API server, and try the alerts.
+	hack/tools/ensure.sh promtool
+	cd hack/tools/charts && go mod download github.com/prometheus-operator/prometheus-operator sigs.k8s.io/gateway-api
+	helm=$(HELM_PROGRAM) && assets="$$(hack/controlplane/build.sh)" && HELM="$$helm" KUBEBUILDER_ASSETS="$$assets" \
+		go test -tags charts -vet=off -count=1 ./charts $(FLAGS)
+
+.PHONY: install-yaml
+install-yaml: ## Render the charts into dist/install.yaml, for those who use neither Helm nor a GitOps tool.
+	@mkdir -p dist
+	hack/charts/install-yaml.sh >dist/install.yaml
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each (default 20s).
