@@ -430,6 +430,16 @@ func TestSelectorsMatch(t *testing.T) {
 			list := objects(t, template(t, "-f", file))
 			deployment := typed[appsv1.Deployment](t, list, "Deployment")[0]
 			labels := deployment.Spec.Template.Labels
+			// What the operator is told to let into the launch handlers' control ports.
+			told := map[string]any{}
+			for _, argument := range deployment.Spec.Template.Spec.Containers[0].Args {
+				if list, ok := strings.CutPrefix(argument, "--operator-pod-labels="); ok {
+					for _, label := range strings.Split(list, ";") {
+						key, value, _ := strings.Cut(label, "=")
+						told[key] = value
+					}
+				}
+			}
 			check := func(what string, selector map[string]any) {
 				if len(selector) == 0 {
 					t.Errorf("%s selects everything", what)
@@ -440,6 +450,7 @@ func TestSelectorsMatch(t *testing.T) {
 					}
 				}
 			}
+			check("the operator", told)
 			for _, object := range list {
 				for kind, path := range map[string][]string{
 					"Deployment": {"spec", "selector", "matchLabels"}, "PodDisruptionBudget": {"spec", "selector", "matchLabels"},

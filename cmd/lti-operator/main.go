@@ -40,6 +40,8 @@ type flags struct {
 	HandlerControlURLs []string `help:"Addresses of the launch handlers' control ports (external), e.g. https://127.0.0.1:8443." name:"handler-control-url" env:"HANDLER_CONTROL_URLS"`
 	OperatorNamespace  string   `help:"Namespace that this operator runs in: for its lease, and for the network policy of the control port." default:"lti-operator-system" env:"POD_NAMESPACE"`
 
+	OperatorPodLabels map[string]string `help:"Labels of this operator's pods: the network policy of the control port lets in only these. Left out: all pods of its namespace." placeholder:"KEY=VALUE;…" env:"POD_LABELS"`
+
 	MetricsAddress string `help:"Address of the metrics endpoint; 0 switches it off." default:":8080" env:"METRICS_ADDRESS"`
 	ProbeAddress   string `help:"Address of /healthz and /readyz." default:":8081" env:"PROBE_ADDRESS"`
 
@@ -130,7 +132,7 @@ func run(f *flags) error {
 		options.Handlers = &controllers.ExternalHandlers{ControlURLs: f.HandlerControlURLs}
 	} else {
 		options.Handlers = &controllers.PodHandlers{Client: mgr.GetClient()}
-		options.Workload = &controllers.Workload{Client: mgr.GetClient(), Image: f.HandlerImage, OperatorNamespace: f.OperatorNamespace}
+		options.Workload = &controllers.Workload{Client: mgr.GetClient(), Image: f.HandlerImage, OperatorNamespace: f.OperatorNamespace, OperatorPodLabels: f.OperatorPodLabels}
 	}
 	discoveryClient, err := discovery.NewDiscoveryClientForConfigAndClient(restConfig, mgr.GetHTTPClient())
 	if err != nil {

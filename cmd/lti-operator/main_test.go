@@ -3,6 +3,7 @@
 package main
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -32,6 +33,18 @@ func TestTheLeaseLastsByDefault(t *testing.T) {
 	f, err = parse(t, "--all-namespaces", "--handler-image=x", "--leader-lease-duration=70s", "--leader-renew-deadline=60s", "--leader-retry-period=10s", "--no-leader-elect")
 	if err != nil || f.LeaderElect || f.LeaderLeaseDuration != 70*time.Second || f.LeaderRenewDeadline != time.Minute || f.LeaderRetryPeriod != 10*time.Second {
 		t.Errorf("flags are not taken: %+v %v", f, err)
+	}
+}
+
+// The chart writes all of them into one argument.
+func TestLabelsOfTheOperatorsPods(t *testing.T) {
+	f, err := parse(t, "--all-namespaces", "--handler-image=x", "--operator-pod-labels=app.kubernetes.io/name=lti-operator;app.kubernetes.io/instance=one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"app.kubernetes.io/name": "lti-operator", "app.kubernetes.io/instance": "one"}
+	if !maps.Equal(f.OperatorPodLabels, want) {
+		t.Errorf("labels %v, want %v", f.OperatorPodLabels, want)
 	}
 }
 
