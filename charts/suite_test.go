@@ -71,12 +71,26 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "start (make charts-check provides helm and an API server):", err)
 			return 1
 		}
-		defer func() { _ = environment.Stop() }()
+		defer func() { _ = errors.Join(environment.Stop(), os.Remove(kubeconfig)) }()
 		return m.Run()
 	}())
 }
 
-var environment *envtest.Environment
+var (
+	environment *envtest.Environment
+	// kubeconfig names the file that leads helm to the API server.
+	kubeconfig = "/nonexistent"
+)
+
+func writeKubeconfig() (string, error) {
+	file, err := os.CreateTemp("", "kubeconfig-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = file.Close() }()
+	_, err = file.Write(environment.KubeConfig)
+	return file.Name(), err
+}
 
 func start() error {
 	ctrl.SetLogger(logr.Discard())
@@ -111,17 +125,11 @@ func start() error {
 	if api, err = client.New(config, client.Options{Scheme: clientgoscheme.Scheme}); err != nil {
 		return err
 	}
+	if kubeconfig, err = writeKubeconfig(); err != nil {
+		return err
+	}
 	// Our own as the chart has them.
-	text, err := helm("template", "lti-operator-crds", "lti-operator-crds", "--namespace", namespace)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(os.TempDir(), fmt.Sprintf("lti-operator-crds-%d.yaml", os.Getpid()))
-	defer func() { _ = os.Remove(file) }()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if _, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{Paths: []string{file}, ErrorIfPathMissing: true}); err != nil {
+	if _, err := helm("install", "lti-operator-crds", "lti-operator-crds", "--namespace", "default", "--wait"); err != nil {
 		return err
 	}
 	for _, name := range []string{namespace, "academy-one", "academy-two", "academy", "argocd", "lti-operator-system", "team-a"} {
@@ -143,7 +151,7 @@ func helm(arguments ...string) (string, error) {
 	}
 	var out, problems bytes.Buffer
 	command := exec.Command(program, arguments...)
-	command.Env = append(os.Environ(), "HELM_CONFIG_HOME=/nonexistent", "HELM_CACHE_HOME=/nonexistent", "HELM_DATA_HOME=/nonexistent", "KUBECONFIG=/nonexistent")
+	command.Env = append(os.Environ(), "HELM_CONFIG_HOME=/nonexistent", "HELM_CACHE_HOME=/nonexistent", "HELM_DATA_HOME=/nonexistent", "KUBECONFIG="+kubeconfig)
 	command.Stdout, command.Stderr = &out, &problems
 	if err := command.Run(); err != nil {
 		return "", fmt.Errorf("helm %s: %w\n%s%s", strings.Join(arguments, " "), err, problems.String(), out.String())
