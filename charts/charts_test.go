@@ -399,11 +399,7 @@ func TestUninstallingKeepsWhatPeopleRelyOn(t *testing.T) {
 
 // The operator must know every flag, and read what it is given.
 func TestTheOperatorTakesItsArguments(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "lti-operator")
-	build := exec.Command("go", "build", "-o", program, "../cmd/lti-operator")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
+	program := buildOperator(t)
 	for name, file := range cases(t) {
 		t.Run(name, func(t *testing.T) {
 			deployment := typed[appsv1.Deployment](t, objects(t, template(t, "-f", file)), "Deployment")[0]
