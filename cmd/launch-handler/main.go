@@ -30,11 +30,17 @@ type flags struct {
 	ControlAddress string     `help:"Address for the operator." default:":8443" env:"CONTROL_ADDRESS"`
 	Store          string     `help:"Where launches and grades are kept: sqlite:FILE, postgres://… or postgres-file:FILE with such an address in it." required:"" placeholder:"KIND:WHERE" env:"STORE"`
 	LogLevel       slog.Level `help:"Log level: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
+
+	Version kong.VersionFlag `help:"Print the version and exit."`
 }
+
+// version is set by the linker when an image is built.
+var version = "dev"
 
 func main() {
 	var f flags
-	kong.Parse(&f, kong.Name("launch-handler"), kong.Description("Serves all run-time LTI traffic of one academy."))
+	kong.Parse(&f, kong.Name("launch-handler"), kong.Description("Serves all run-time LTI traffic of one academy."),
+		kong.Vars{"version": version})
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

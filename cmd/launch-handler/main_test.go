@@ -3,12 +3,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
@@ -57,4 +60,18 @@ func TestOpenStore(t *testing.T) {
 			t.Errorf("the error repeats the password: %v", err)
 		}
 	}
+}
+
+// It must not ask for what the program needs to run: whoever asks for the version has nothing of it at hand.
+func TestVersionNeedsNoOtherFlag(t *testing.T) {
+	var out bytes.Buffer
+	type exit int
+	defer func() {
+		if status := recover(); status != exit(0) || out.String() != "v1.2.3\n" {
+			t.Errorf("--version prints %q and ends with %v", &out, status)
+		}
+	}()
+	parser := kong.Must(&flags{}, kong.Vars{"version": "v1.2.3"}, kong.Writers(&out, &out), kong.Exit(func(status int) { panic(exit(status)) }))
+	_, err := parser.Parse([]string{"--version"})
+	t.Errorf("--version does not end the program: %v", err)
 }

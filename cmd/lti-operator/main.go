@@ -54,6 +54,8 @@ type flags struct {
 	QPS         float32 `help:"Requests a second to the API server, for each kind of object." default:"200"`
 	Burst       int     `help:"Requests at once to the API server, for each kind of object." default:"400"`
 	LogLevel    string  `help:"Log level." enum:"debug,info,warn,error" default:"info" env:"LOG_LEVEL"`
+
+	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
 // Validate implements kong's validation hook.
@@ -71,10 +73,14 @@ func (f *flags) Validate() error {
 	return nil
 }
 
+// version is set by the linker when an image is built.
+var version = "dev"
+
 func main() {
 	var f flags
 	kong.Parse(&f, kong.Name("lti-operator"),
-		kong.Description("Reconciles LTIAcademy, LTIPlatform, LTITool and LTIActivity resources into key Secrets, routing tables and launch handlers."))
+		kong.Description("Reconciles LTIAcademy, LTIPlatform, LTITool and LTIActivity resources into key Secrets, routing tables and launch handlers."),
+		kong.Vars{"version": version})
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(f.LogLevel)) // kong has checked it
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
