@@ -7,13 +7,23 @@
 #
 # A folder given in KUBEBUILDER_ASSETS is taken as it is. Otherwise the versions pinned in go.mod here are built from
 # source, once per machine: minutes the first time, nothing after that.
+#
+# With --node it builds the other programs of Kubernetes into the same folder too, those that make a whole node of it;
+# KUBEBUILDER_ASSETS does not count then.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=hack/tools/lib.sh
 source "$here/../tools/lib.sh"
 
-if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+node=()
+case ${1:-} in
+'') ;;
+--node) node=(kube-controller-manager kube-scheduler kubelet kube-proxy) ;;
+*) die "usage: build.sh [--node]" ;;
+esac
+
+if ((${#node[@]} == 0)) && [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 	for name in etcd kube-apiserver kubectl; do
 		[[ -x $KUBEBUILDER_ASSETS/$name ]] ||
 			die "KUBEBUILDER_ASSETS is set to $KUBEBUILDER_ASSETS, which holds no $name; unset it to build one"
@@ -37,5 +47,8 @@ done
 build_once "$assets/etcd" "$here" go.etcd.io/etcd/server/v3 -ldflags "-s -w"
 build_once "$assets/kube-apiserver" "$here" k8s.io/kubernetes/cmd/kube-apiserver -ldflags "$ldflags"
 build_once "$assets/kubectl" "$here" k8s.io/kubernetes/cmd/kubectl -ldflags "$ldflags"
+for name in "${node[@]}"; do
+	build_once "$assets/$name" "$here" "k8s.io/kubernetes/cmd/$name" -ldflags "$ldflags"
+done
 
 printf '%s\n' "$assets"
