@@ -21,6 +21,11 @@ FLAGS ?=
 FUZZTIME ?= 20s
 # Flags of `make faults`.
 FAULTS ?=
+# The images' architectures, as in `make images ARCHES="amd64 arm64"`, and their version: tag, label and --version.
+ARCHES ?= $(shell go env GOARCH)
+VERSION ?= $(shell git describe --tags --always --dirty)
+# Archives for `make cluster-load`.
+IMAGES ?= bin/images/*.tar
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
 BENCH ?=
 
@@ -99,6 +104,38 @@ faults: ## Kill handlers and database, set clocks and let gradebooks fail; no gr
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver and kubectl from source (once, some minutes) and print their folder.
 	@hack/controlplane/build.sh
+
+##@ Images and a real cluster
+
+.PHONY: images
+images: ## Build the images of operator and launch handler into bin/images; for a release with ARCHES="amd64 arm64" VERSION=v1.2.3.
+	@ARCHES="$(ARCHES)" VERSION="$(VERSION)" hack/images/build.sh
+
+.PHONY: images-check
+images-check: ## Prove that the images of two copies of this tree are the same, byte for byte.
+	@ARCHES="$(ARCHES)" hack/images/check.sh
+
+.PHONY: cluster-up
+cluster-up: bin/cluster ## Run a real Kubernetes node from source (as root, on Linux) and print its kubeconfig's path.
+	@bin/cluster preflight
+	@hack/tools/ensure.sh runc cni-plugins nft ip conntrack >&2
+	@assets="$$(hack/cluster/build.sh)" && bin/cluster up --assets "$$assets"
+
+.PHONY: cluster-load
+cluster-load: bin/cluster ## Give images to that cluster: those of `make images`, or IMAGES='FILE...'.
+	@bin/cluster load $(IMAGES)
+
+.PHONY: cluster-check
+cluster-check: images ## Start the cluster, run Pods of the images in it, end it, and see that the machine is as it was.
+	@hack/cluster/check.sh
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## End that cluster, and see that nothing is left of it.
+	@bin/cluster down
+
+.PHONY: bin/cluster
+bin/cluster:
+	@go build -o $@ ./hack/cluster
 
 ##@ Measure
 

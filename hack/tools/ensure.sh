@@ -20,7 +20,13 @@ present() {
 		compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null
 		return
 	fi
-	command -v "$1" >/dev/null || return 1
+	if [[ $1 == cni-plugins ]]; then
+		# They are in no PATH.
+		[[ -x /usr/lib/cni/ptp || -x /usr/lib64/cni/ptp || -x /opt/cni/bin/ptp ]]
+		return
+	fi
+	# Debian keeps some where only root's PATH leads.
+	PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || return 1
 	case $1 in
 	node) node -e "process.exit(parseInt(process.versions.node) >= $node_major ? 0 : 1)" ;;
 	esac
@@ -31,8 +37,11 @@ packages_of() {
 	node) echo nodejs ;;
 	gcc) echo gcc libc6-dev ;;
 	postgres) echo postgresql ;;
+	cni-plugins) echo containernetworking-plugins ;;
+	nft) echo nftables ;;
+	ip) echo iproute2 ;;
 	promtool) ;; # see below
-	chromium | npm | shellcheck) echo "$1" ;;
+	chromium | conntrack | npm | runc | shellcheck) echo "$1" ;;
 	*) die "ensure.sh does not know $1" ;;
 	esac
 }
