@@ -15,7 +15,7 @@ func referenceIn(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if err != nil {

@@ -64,11 +64,11 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := c.unmount(); err != nil {
 		return err
 	}
-	removed, err := removeCgroups(ctx)
-	if err != nil {
-		return err
-	}
-	if removed > 0 {
+	if r.pid != 0 {
+		removed, err := removeCgroups(ctx)
+		if err != nil {
+			return err
+		}
 		c.say("removed %d control groups", removed)
 	}
 	size := sizeOf(c.dir)

@@ -33,12 +33,12 @@ func (c *cluster) startNode() (process *os.Process, goAhead *os.File, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	cmd := exec.Command(self, nodeCommand, c.dir, c.assets, c.net.all.String())
 	cmd.Env = environment(inside + "-bin")
 	cmd.Dir = "/"
@@ -49,7 +49,7 @@ func (c *cluster) startNode() (process *os.Process, goAhead *os.File, err error)
 		Setsid:     true,
 	}
 	if err := cmd.Start(); err != nil {
-		w.Close()
+		_ = w.Close()
 		return nil, nil, fmt.Errorf("start the node in namespaces of its own: %w", err)
 	}
 	return cmd.Process, w, nil
@@ -79,7 +79,7 @@ func node(args []string, say func(string, ...any)) error {
 	if count, _ := goAhead.Read(make([]byte, 1)); count != 1 {
 		return errors.New("`cluster up` ended before the network was there")
 	}
-	goAhead.Close()
+	_ = goAhead.Close()
 	if err := mountNode(args[0], args[1]); err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func mountNode(dir, assets string) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		sources = append(sources, f)
 	}
 	if err := mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
@@ -231,7 +231,7 @@ func answers(address string) bool {
 	if err != nil {
 		return false
 	}
-	conn.Close()
+	_ = conn.Close()
 	return true
 }
 
@@ -240,12 +240,12 @@ func (s *supervisor) start(c component) (<-chan syscall.WaitStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
-	defer null.Close()
+	defer func() { _ = null.Close() }()
 	path := filepath.Join(inside+"-bin", c.name)
 	// Held, so that it cannot be reaped before it is known.
 	s.mu.Lock()

@@ -114,7 +114,7 @@ func filesystemOf(path string) (int64, error) {
 		var s syscall.Statfs_t
 		err := syscall.Statfs(path, &s)
 		if err == nil {
-			return int64(s.Type), nil //nolint:unconvert // it has other sizes on other architectures
+			return int64(s.Type), nil
 		}
 		if !errors.Is(err, syscall.ENOENT) || path == "/" {
 			return 0, fmt.Errorf("look at %s: %w", path, err)
@@ -153,7 +153,7 @@ func (c *cluster) inUse() []error {
 	if err != nil {
 		return append(problems, err)
 	}
-	defer routes.Close()
+	defer func() { _ = routes.Close() }()
 	for lines := bufio.NewScanner(routes); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
 		if len(fields) < 8 || fields[0] == interfaceName {
@@ -184,7 +184,7 @@ func cgroups() ([]string, error) {
 	if err := syscall.Statfs(root, &s); err != nil {
 		return nil, fmt.Errorf("no control groups at %s: %w", root, err)
 	}
-	if int64(s.Type) == cgroup2Magic { //nolint:unconvert // it has other sizes on other architectures
+	if int64(s.Type) == cgroup2Magic {
 		return []string{root}, nil
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")

@@ -82,7 +82,7 @@ func (c *cluster) locked(f func() error) error {
 	if err != nil {
 		return fmt.Errorf("open lock: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		c.say("another run starts or ends the cluster, waiting")
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {

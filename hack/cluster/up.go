@@ -81,9 +81,6 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err := c.writeKeys(); err != nil {
 		return fmt.Errorf("write keys: %w", err)
 	}
-	if err := makeCgroups(); err != nil {
-		return err
-	}
 	if err := c.makeVolumes(); err != nil {
 		return err
 	}
@@ -92,12 +89,16 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer goAhead.Close()
+	defer func() { _ = goAhead.Close() }()
 	record, err := describeProcess(process.Pid)
 	if err != nil {
 		return fmt.Errorf("look at the node: %w", err)
 	}
+	// From here on, what is made on this machine is this cluster's to remove.
 	if err := c.writeRecord(record); err != nil {
+		return err
+	}
+	if err := makeCgroups(); err != nil {
 		return err
 	}
 	for _, command := range []string{
