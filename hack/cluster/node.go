@@ -52,6 +52,8 @@ func (c *cluster) startNode() (process *os.Process, goAhead *os.File, err error)
 		_ = w.Close()
 		return nil, nil, fmt.Errorf("start the node in namespaces of its own: %w", err)
 	}
+	// For as long as this program runs, the node is its child, and would remain one after its end.
+	go func() { _ = cmd.Wait() }()
 	return cmd.Process, w, nil
 }
 

@@ -159,7 +159,7 @@ func (c *cluster) retry(ctx context.Context, name string, try func(context.Conte
 			return fmt.Errorf("%w: waited until %s: %w", context.Cause(ctx), name, err)
 		}
 		if time.Now().After(next) {
-			c.say("waiting until %s", name)
+			c.say("waiting until %s: %v", name, err)
 			next = time.Now().Add(15 * time.Second)
 		}
 		select {
@@ -235,6 +235,12 @@ func (c *cluster) load(ctx context.Context, archives []string) error {
 	if err != nil {
 		return err
 	}
+	r, running := c.readRecord()
+	if !running {
+		return errors.New("no cluster runs; `make cluster-up` starts one")
+	}
+	// By the node's path, since that of a socket must not be long.
+	socket := fmt.Sprintf("/proc/%d/root%s/containerd.sock", r.pid, inside)
 	for _, archive := range archives {
 		archive, err := filepath.Abs(archive)
 		if err != nil {
@@ -243,9 +249,7 @@ func (c *cluster) load(ctx context.Context, archives []string) error {
 		if _, err := os.Stat(archive); err != nil {
 			return err
 		}
-		// From there, as the path of a socket must not be long.
-		cmd := exec.CommandContext(ctx, path, "--address=containerd.sock", "--namespace=k8s.io", "images", "import", archive)
-		cmd.Dir = c.dir
+		cmd := exec.CommandContext(ctx, path, "--address="+socket, "--namespace=k8s.io", "images", "import", archive)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("import %s: %w: %s", archive, err, strings.TrimSpace(string(out)))
 		}
