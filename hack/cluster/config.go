@@ -53,7 +53,7 @@ func (n network) components() []component {
 			"--bind-address=0.0.0.0", "--secure-port=" + apiPort, "--advertise-address=" + n.node.String(),
 			"--client-ca-file=" + keys + "ca.crt",
 			"--tls-cert-file=" + keys + "apiserver.crt", "--tls-private-key-file=" + keys + "apiserver.key",
-			"--kubelet-certificate-authority=" + keys + "ca.crt",
+			"--kubelet-certificate-authority=" + keys + "ca.crt", "--kubelet-preferred-address-types=InternalIP",
 			"--kubelet-client-certificate=" + keys + "apiserver-kubelet-client.crt",
 			"--kubelet-client-key=" + keys + "apiserver-kubelet-client.key",
 			"--service-account-issuer=https://kubernetes.default.svc." + clusterDomain,
