@@ -22,7 +22,7 @@ snapshot() {
 	sysctl -e -n net.ipv4.ip_forward vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys
 	find /run/containerd /run/netns /run/lti-* /var/lib/cni /var/lib/kubelet /var/lib/containerd /var/log/pods /var/log/containers \
 		/etc/cni /opt/cni /opt/containerd /usr/libexec/kubernetes 2>/dev/null || true
-	ps -e -o comm= | grep -xE 'kubelet|kube-proxy|containerd|containerd-shim|kube-scheduler|kube-controller|coredns|pause' | sort | uniq -c || true
+	pgrep -l . | awk '$2 ~ /^(kubelet|kube-proxy|containerd|containerd-shim|kube-scheduler|kube-controller|coredns|pause)$/ { print $2 }' | sort | uniq -c
 }
 
 cluster=bin/cluster

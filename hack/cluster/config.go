@@ -30,7 +30,7 @@ var assets = []string{
 type component struct {
 	name string
 	args []string
-	// after is what must be there before it is started: a TCP address or a socket's path.
+	// after is what must answer before it is started: a TCP address, a socket's path or a URL.
 	after string
 }
 
@@ -38,7 +38,8 @@ type component struct {
 func (n network) components() []component {
 	keys := inside + "/keys/"
 	config := inside + "/config/"
-	api := "127.0.0.1:" + apiPort
+	// Before that it refuses those who have permissions only by default, and they try again later and later.
+	api := "https://127.0.0.1:" + apiPort + "/readyz"
 	return []component{
 		{name: "etcd", args: []string{
 			"--data-dir=" + inside + "/etcd",

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -223,8 +225,19 @@ func (s *supervisor) keep(c component) {
 	}
 }
 
-// answers tells whether something listens at a TCP address or a socket's path.
+// answers tells whether something listens at a TCP address or a socket's path, or says that it is well at a URL.
 func answers(address string) bool {
+	if strings.HasPrefix(address, "https://") {
+		client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{
+			DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // nothing is told it
+		}}
+		response, err := client.Get(address)
+		if err != nil {
+			return false
+		}
+		_ = response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}
 	kind := "tcp"
 	if strings.HasPrefix(address, "/") {
 		kind = "unix"
