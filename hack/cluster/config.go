@@ -176,7 +176,7 @@ volumePluginDir: %[1]s/volume-plugins
 makeIPTablesUtilChains: false
 nodeStatusUpdateFrequency: 5s
 seccompDefault: true
-`, inside, cgroupName, clusterDomain, c.net.dnsService),
+`, inside, c.cgroupName(), clusterDomain, c.net.dnsService),
 		"config/kube-proxy.yaml": fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables

@@ -26,9 +26,8 @@ func (c *cluster) down(ctx context.Context) error {
 		if entries, err := os.ReadDir(c.dir); err == nil && len(entries) > 0 {
 			return fmt.Errorf("%s is not the folder of a cluster", c.dir)
 		}
-		// A folder that is empty, or the lock, of a run that did not get far.
+		// An empty folder, of a run that did not get far.
 		_ = os.Remove(c.dir)
-		_ = os.Remove(c.dir + ".lock")
 		c.say("no cluster to end")
 		return nil
 	}
@@ -49,26 +48,23 @@ func (c *cluster) down(ctx context.Context) error {
 		}
 		c.say("ended %d processes, and with them their mounts, network interfaces and nftables rules", count)
 	}
-	// They are another cluster's, if this one never came as far as to have a node.
-	if r.pid != 0 {
-		if _, err := net.InterfaceByName(interfaceName); err == nil {
-			// The kernel removes it too, some time after the node.
-			if err := ip("link delete " + interfaceName); err != nil {
-				if _, still := net.InterfaceByName(interfaceName); still == nil {
-					return err
-				}
+	if _, err := net.InterfaceByName(c.interfaceName()); err == nil {
+		// The kernel removes it too, some time after the node.
+		if err := ip("link delete " + c.interfaceName()); err != nil {
+			if _, still := net.InterfaceByName(c.interfaceName()); still == nil {
+				return err
 			}
-			c.say("removed network interface %s and the routes through it", interfaceName)
 		}
+		c.say("removed network interface %s and the routes through it", c.interfaceName())
 	}
 	if err := c.unmount(); err != nil {
 		return err
 	}
-	if r.pid != 0 {
-		removed, err := removeCgroups(ctx)
-		if err != nil {
-			return err
-		}
+	removed, err := removeCgroups(ctx, c.cgroupName())
+	if err != nil {
+		return err
+	}
+	if removed > 0 {
 		c.say("removed %d control groups", removed)
 	}
 	size := sizeOf(c.dir)
@@ -87,7 +83,6 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("remove %s: %w", c.dir, err)
 	}
-	_ = os.Remove(c.dir + ".lock")
 	c.say("removed %s, %d MiB", c.dir, size>>20)
 
 	if err := within(ctx, func() error { return c.remains(r) }); err != nil {
@@ -117,15 +112,15 @@ func (c *cluster) remains(r record) error {
 		for _, pid := range processesIn(r.processes, r.network) {
 			add("process %d", pid)
 		}
-		if _, err := net.InterfaceByName(interfaceName); err == nil {
-			add("network interface %s", interfaceName)
-		}
-		if routes, err := os.ReadFile("/proc/net/route"); err == nil && strings.Contains(string(routes), interfaceName) {
-			add("routes through %s", interfaceName)
-		}
-		for _, folder := range cgroupFolders() {
-			add("control group %s", folder)
-		}
+	}
+	if _, err := net.InterfaceByName(c.interfaceName()); err == nil {
+		add("network interface %s", c.interfaceName())
+	}
+	if routes, err := os.ReadFile("/proc/net/route"); err == nil && strings.Contains(string(routes), c.interfaceName()) {
+		add("routes through %s", c.interfaceName())
+	}
+	for _, folder := range cgroupFolders(c.cgroupName()) {
+		add("control group %s", folder)
 	}
 	for _, mount := range c.mounts() {
 		add("mount %s", mount)
@@ -183,13 +178,13 @@ func (c *cluster) unmount() error {
 }
 
 // makeCgroups makes the control group that the Pods' are in, in each hierarchy.
-func makeCgroups() error {
+func makeCgroups(name string) error {
 	folders, err := cgroups()
 	if err != nil {
 		return err
 	}
 	for _, folder := range folders {
-		group := filepath.Join(folder, cgroupName)
+		group := filepath.Join(folder, name)
 		if err := os.MkdirAll(group, 0o755); err != nil {
 			return fmt.Errorf("make control group: %w", err)
 		}
@@ -208,10 +203,10 @@ func makeCgroups() error {
 }
 
 // cgroupFolders are the control groups of the cluster that exist, those within others included and first.
-func cgroupFolders() []string {
+func cgroupFolders(name string) []string {
 	var found []string
-	tops, _ := filepath.Glob("/sys/fs/cgroup/*/" + cgroupName)
-	for _, top := range append(tops, "/sys/fs/cgroup/"+cgroupName) {
+	tops, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
+	for _, top := range append(tops, "/sys/fs/cgroup/"+name) {
 		_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				found = append(found, path)
@@ -224,11 +219,11 @@ func cgroupFolders() []string {
 }
 
 // removeCgroups removes them all; the kernel may still be busy with what was in them.
-func removeCgroups(ctx context.Context) (int, error) {
-	count := len(cgroupFolders())
+func removeCgroups(ctx context.Context, name string) (int, error) {
+	count := len(cgroupFolders(name))
 	return count, within(ctx, func() error {
 		var left []error
-		for _, folder := range cgroupFolders() {
+		for _, folder := range cgroupFolders(name) {
 			if err := syscall.Rmdir(folder); err != nil && !errors.Is(err, syscall.ENOENT) {
 				left = append(left, fmt.Errorf("remove control group %s: %w", folder, err))
 			}

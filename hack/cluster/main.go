@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	var cidr string
 	flags := flag.NewFlagSet("cluster "+args[0], flag.ContinueOnError)
 	flags.StringVar(&c.dir, "dir", defaultDir(), "the folder of everything that it keeps; LTI_CLUSTER_DIR")
-	flags.StringVar(&cidr, "cidr", first(os.Getenv("LTI_CLUSTER_CIDR"), "10.213.0.0/16"), "addresses of node, Pods and Services: a network of 16 bits that is in no use; LTI_CLUSTER_CIDR")
+	flags.StringVar(&cidr, "cidr", os.Getenv("LTI_CLUSTER_CIDR"), "addresses of node, Pods and Services: a network of 16 bits that is in no use; left out: one from 10.213.0.0/16 on; LTI_CLUSTER_CIDR")
 	flags.StringVar(&c.assets, "assets", "", "the folder with the programs, as build.sh prints it (up)")
 	flags.DurationVar(&c.timeout, "timeout", 5*time.Minute, "how long it may take to start, and a Pod to run")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -61,8 +61,13 @@ func run(ctx context.Context, args []string) error {
 	if c.dir, err = filepath.Abs(c.dir); err != nil {
 		return err
 	}
-	if c.net, err = subnets(cidr); err != nil {
-		return err
+	if cidr != "" {
+		if c.net, err = subnets(cidr); err != nil {
+			return err
+		}
+	}
+	if _, n, ok := c.noted(); ok && args[0] != "up" {
+		c.net = n
 	}
 	c.start = time.Now()
 	switch args[0] {

@@ -51,7 +51,7 @@ func (c *cluster) preflight() error {
 		add("%s lies on an overlay file system, which cannot hold containers; set LTI_CLUSTER_DIR to a folder on a disk", c.dir)
 	}
 	if _, running := c.readRecord(); !running {
-		missing = append(missing, c.inUse()...)
+		missing = append(missing, c.chooseNetwork()...)
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("this machine cannot run the cluster:\n%w", errors.Join(missing...))
@@ -123,30 +123,46 @@ func filesystemOf(path string) (int64, error) {
 	}
 }
 
-// inUse tells what on this machine the cluster would get in the way of.
-func (c *cluster) inUse() []error {
+// chooseNetwork takes the first network that is in no use here, unless one was asked for.
+func (c *cluster) chooseNetwork() []error {
+	if c.net.all.IsValid() {
+		return c.inUse(c.net)
+	}
+	var problems []error
+	for second := range 16 {
+		n, err := subnets(fmt.Sprintf("10.%d.0.0/16", 213+second))
+		if err != nil {
+			return []error{err}
+		}
+		found := c.inUse(n)
+		if len(found) == 0 {
+			c.net = n
+			return nil
+		}
+		problems = append(problems, found...)
+	}
+	return problems
+}
+
+// inUse tells what on this machine uses a network, other than this cluster.
+func (c *cluster) inUse(n network) []error {
 	var problems []error
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return []error{fmt.Errorf("list network interfaces: %w", err)}
 	}
-	own := map[string]bool{}
 	for _, i := range interfaces {
-		if i.Name == interfaceName {
-			own[i.Name] = true
+		if i.Name == c.interfaceName() {
 			continue
 		}
-		addresses, _ := i.Addrs()
-		for _, a := range addresses {
-			if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Masked().Overlaps(c.net.all) {
-				problems = append(problems, fmt.Errorf("interface %s has the address %s, within %s; choose another network with LTI_CLUSTER_CIDR", i.Name, a, c.net.all))
-			}
+		addresses, err := i.Addrs()
+		if err != nil {
+			return []error{fmt.Errorf("list addresses of %s: %w", i.Name, err)}
 		}
-	}
-	if own[interfaceName] {
-		// Its own, of a run that crashed, or that of a cluster in another folder.
-		if _, err := os.Stat(c.path("node.pid")); err != nil {
-			problems = append(problems, fmt.Errorf("interface %s exists: a cluster runs from another folder than %s; end it there first", interfaceName, c.dir))
+		for _, a := range addresses {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Masked().Bits() >= n.all.Bits() && prefix.Masked().Overlaps(n.all) {
+				problems = append(problems, fmt.Errorf("interface %s has the address %s, within %s; choose another network with LTI_CLUSTER_CIDR", i.Name, a, n.all))
+			}
 		}
 	}
 	routes, err := os.Open("/proc/net/route")
@@ -156,7 +172,7 @@ func (c *cluster) inUse() []error {
 	defer func() { _ = routes.Close() }()
 	for lines := bufio.NewScanner(routes); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 8 || fields[0] == interfaceName {
+		if len(fields) < 8 || fields[0] == c.interfaceName() {
 			continue
 		}
 		var target, mask uint32
@@ -170,8 +186,8 @@ func (c *cluster) inUse() []error {
 		}
 		prefix := netip.PrefixFrom(netip.AddrFrom4(le(target)), bits)
 		// A wider one is not in use up to here.
-		if bits >= c.net.all.Bits() && prefix.Overlaps(c.net.all) {
-			problems = append(problems, fmt.Errorf("%s is routed to %s already, within %s; choose another network with LTI_CLUSTER_CIDR", prefix, fields[0], c.net.all))
+		if bits >= n.all.Bits() && prefix.Overlaps(n.all) {
+			problems = append(problems, fmt.Errorf("%s is routed to %s already, within %s; choose another network with LTI_CLUSTER_CIDR", prefix, fields[0], n.all))
 		}
 	}
 	return problems

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,15 +16,8 @@ import (
 	"time"
 )
 
-// What the cluster has on this machine, besides its folder.
-const (
-	// interfaceName is this machine's end of the wire to the node.
-	interfaceName = "lti-cluster0"
-	// cgroupName is the control group, of every hierarchy, with the Pods in it.
-	cgroupName = "lti-cluster"
-	// nodeName is the node's name in Kubernetes.
-	nodeName = "node"
-)
+// nodeName is the node's name in Kubernetes.
+const nodeName = "node"
 
 // cluster is one cluster, whether it runs or not.
 type cluster struct {
@@ -62,6 +57,34 @@ func subnets(cidr string) (network, error) {
 	}, nil
 }
 
+// id tells clusters on this machine from one another: it is made of the folder's path.
+func (c *cluster) id() string {
+	sum := sha256.Sum256([]byte(c.dir))
+	return hex.EncodeToString(sum[:4])
+}
+
+// interfaceName is this machine's end of the wire to the node.
+func (c *cluster) interfaceName() string { return "lti-" + c.id() }
+
+// cgroupName is the control group, of every hierarchy, with the Pods in it.
+func (c *cluster) cgroupName() string { return "lti-cluster-" + c.id() }
+
+// note writes down what the cluster is made of, in the file by which its folder is known to be a cluster's.
+func (c *cluster) note() error {
+	return os.WriteFile(c.path(marker), []byte(c.assets+"\n"+c.net.all.String()+"\n"), 0o600)
+}
+
+// noted reads what note has written, where there is a cluster.
+func (c *cluster) noted() (assets string, n network, ok bool) {
+	content, err := os.ReadFile(c.path(marker))
+	if err != nil {
+		return "", network{}, false
+	}
+	assets, cidr, _ := strings.Cut(strings.TrimSpace(string(content)), "\n")
+	n, err = subnets(cidr)
+	return assets, n, err == nil
+}
+
 func (c *cluster) path(elements ...string) string {
 	return filepath.Join(append([]string{c.dir}, elements...)...)
 }
@@ -73,23 +96,41 @@ func (c *cluster) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "cluster: %4.0f s  %s\n", time.Since(c.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// locked runs f while no other run of this program starts or ends the same cluster.
+// locked runs f while no other run of this program starts or ends the same cluster. The file by which it is done goes
+// with the cluster.
 func (c *cluster) locked(f func() error) error {
+	path := c.dir + ".lock"
 	if err := os.MkdirAll(filepath.Dir(c.dir), 0o755); err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(c.dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("open lock: %w", err)
-	}
-	defer func() { _ = lock.Close() }()
-	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		c.say("another run starts or ends the cluster, waiting")
+	for waited := false; ; {
+		lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return fmt.Errorf("open lock: %w", err)
+		}
+		if !waited && syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			waited = true
+			c.say("another run starts or ends the cluster, waiting")
+		}
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+			_ = lock.Close()
 			return fmt.Errorf("wait for the lock: %w", err)
 		}
+		held, err := lock.Stat()
+		there, errThere := os.Stat(path)
+		if err != nil || errThere != nil || !os.SameFile(held, there) {
+			// The one before has removed it: what is locked is not what the next one would find.
+			_ = lock.Close()
+			continue
+		}
+		defer func() {
+			if !c.isOurs() {
+				_ = os.Remove(path)
+			}
+			_ = lock.Close()
+		}()
+		return f()
 	}
-	return f()
 }
 
 // record says which process is the node. A number alone would not do: after a crash it may be another's.

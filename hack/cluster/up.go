@@ -72,7 +72,7 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.path(marker), []byte(c.assets+"\n"), 0o600); err != nil {
+	if err := c.note(); err != nil {
 		return err
 	}
 	if err := c.writeConfig(); err != nil {
@@ -98,13 +98,13 @@ func (c *cluster) bringUp(ctx context.Context) error {
 	if err := c.writeRecord(record); err != nil {
 		return err
 	}
-	if err := makeCgroups(); err != nil {
+	if err := makeCgroups(c.cgroupName()); err != nil {
 		return err
 	}
 	for _, command := range []string{
-		fmt.Sprintf("link add %s mtu 1400 type veth peer name eth0 mtu 1400 netns %d", interfaceName, process.Pid),
-		fmt.Sprintf("address add %s/30 dev %s", c.net.machine, interfaceName),
-		fmt.Sprintf("link set %s up", interfaceName),
+		fmt.Sprintf("link add %s mtu 1400 type veth peer name eth0 mtu 1400 netns %d", c.interfaceName(), process.Pid),
+		fmt.Sprintf("address add %s/30 dev %s", c.net.machine, c.interfaceName()),
+		fmt.Sprintf("link set %s up", c.interfaceName()),
 		fmt.Sprintf("route add %s via %s", c.net.pods, c.net.node),
 		fmt.Sprintf("route add %s via %s", c.net.services, c.net.node),
 	} {
@@ -195,11 +195,11 @@ func (c *cluster) status(ctx context.Context) error {
 
 // program is the path of a program that the cluster was started with.
 func (c *cluster) program(name string) (string, error) {
-	assets, err := os.ReadFile(c.path(marker))
-	if err != nil {
+	assets, _, ok := c.noted()
+	if !ok {
 		return "", errors.New("no cluster runs; `make cluster-up` starts one")
 	}
-	return filepath.Join(strings.TrimSpace(string(assets)), name), nil
+	return filepath.Join(assets, name), nil
 }
 
 // kubectl runs kubectl as the cluster's administrator; its error holds what it said.
