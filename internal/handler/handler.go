@@ -194,9 +194,10 @@ func (h *Handler) serve(index *routing.Index) error {
 	}
 	h.sealer.Store(sealer)
 	h.target.Store(h.webhook(index))
-	h.tool.Use(snapshot)
 	h.platform.Use(platform.Prepare(index, sealer, desk))
 	h.services.Use(services.Prepare(index, h.cache, sealer))
+	// Last: what this one has is reported as served.
+	h.tool.Use(snapshot)
 	h.retainKeys(index)
 	return nil
 }
