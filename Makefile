@@ -96,7 +96,7 @@ fuzz: ## Fuzz every target for FUZZTIME each (default 20s).
 	FUZZTIME=$(FUZZTIME) hack/tools/fuzz.sh
 
 .PHONY: faults
-faults: ## Kill handlers and database, set clocks and let gradebooks fail; no grade may get lost. More with FAULTS='--seed=2 --faults=500'.
+faults: ## Kill handlers and database, set clocks and let gradebooks and the webhook fail; no grade or result may get lost. More with FAULTS='--seed=2 --faults=500'.
 	hack/tools/ensure.sh postgres
 	go build -tags faultclock -o bin/launch-handler-faults ./cmd/launch-handler
 	go run ./hack/faults $(FAULTS)

@@ -48,17 +48,20 @@ func (w *world) reportUntilTaken(ctx context.Context, random *rand.Rand, l *lear
 	}
 }
 
-var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+// reportedAt is the timestamp of report number n.
+func reportedAt(n int) time.Time {
+	return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Millisecond)
+}
 
 func (w *world) reportOnce(ctx context.Context, p *process, l *learner, n int) bool {
 	body := fmt.Sprintf(`{"sub":%q,"activity":%q,"at":%q,"score":{"given":%d,"maximum":%d}}`,
-		l.subject, activityName, epoch.Add(time.Duration(n)*time.Millisecond).Format(time.RFC3339Nano), n, maximum)
-	status, _, err := w.do(ctx, w.client, p, http.MethodPost, routing.PathProgress, "application/json", strings.NewReader(body),
+		l.subject, activityName, reportedAt(n).Format(time.RFC3339Nano), n, maximum)
+	a, err := w.do(ctx, w.client, p, http.MethodPost, routing.PathProgress, "application/json", strings.NewReader(body),
 		func(r *http.Request) {
 			r.SetBasicAuth(clientID, w.secret)
 			r.Header.Set("Idempotency-Key", l.user+"/"+strconv.Itoa(n))
 		})
-	return err == nil && status == http.StatusOK
+	return err == nil && a.status == http.StatusOK
 }
 
 // pause waits, or ends with the context.

@@ -6,47 +6,22 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti/outcomes"
 )
 
-// failure is a way in which a gradebook fails for a while.
-type failure int
-
-const (
-	healthy failure = iota
-	unavailable
-	throttled
-	resets
-	// lostAnswers takes what is sent, and resets the connection.
-	lostAnswers
-	hangs
-	// delays takes what is sent some seconds after the connection was lost.
-	delays
-	failures
-)
-
-func (f failure) String() string {
-	return [...]string{"healthy", "500", "429", "connection reset", "answer lost", "timeout", "delayed"}[f]
-}
-
-const delay = 4 * time.Second
-
 // gradebook is another system's. Scores of Assignment and Grade Services are compared by whole seconds, as Moodle does, or
 // exactly, as Canvas does; messages of Basic Outcomes have no time, and the last one to arrive counts.
 type gradebook struct {
+	faulty
+
 	name    string
 	seconds bool
-	server  *httptest.Server
-
-	mu     sync.Mutex
-	fails  failure
+	// mu of faulty guards these too.
 	marks  map[string]mark
 	counts counts
 }
@@ -61,59 +36,15 @@ type counts struct{ messages, taken, repeated, stale int }
 func newGradebook(name string, seconds bool) *gradebook {
 	g := &gradebook{name: name, seconds: seconds, marks: map[string]mark{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /token", g.failing(func(body []byte) (int, string) {
+	mux.HandleFunc("POST /token", g.failing(func(*http.Request, []byte) (int, string) {
 		return http.StatusOK, `{"access_token":"` + rand.Text() + `","token_type":"Bearer","expires_in":3600}`
 	}))
-	mux.HandleFunc("POST /items/{course}/scores", func(rw http.ResponseWriter, r *http.Request) {
-		g.failing(func(body []byte) (int, string) { return g.score(r.PathValue("course"), body) })(rw, r)
-	})
-	mux.HandleFunc("POST /outcomes", g.failing(g.outcome))
+	mux.HandleFunc("POST /items/{course}/scores", g.failing(func(r *http.Request, body []byte) (int, string) {
+		return g.score(r.PathValue("course"), body)
+	}))
+	mux.HandleFunc("POST /outcomes", g.failing(func(_ *http.Request, body []byte) (int, string) { return g.outcome(body) }))
 	g.server = httptest.NewServer(mux)
 	return g
-}
-
-func (g *gradebook) fail(f failure) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.fails = f
-}
-
-// failing answers with what take returns, unless the gradebook fails.
-func (g *gradebook) failing(take func(body []byte) (int, string)) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-		if err != nil {
-			return
-		}
-		g.mu.Lock()
-		f := g.fails
-		g.mu.Unlock()
-		switch f {
-		case unavailable:
-			rw.WriteHeader(http.StatusInternalServerError)
-		case throttled:
-			rw.Header().Set("Retry-After", "1")
-			rw.WriteHeader(http.StatusTooManyRequests)
-		case resets:
-			panic(http.ErrAbortHandler)
-		case lostAnswers:
-			take(body)
-			panic(http.ErrAbortHandler)
-		case delays:
-			time.AfterFunc(delay, func() { take(body) })
-			panic(http.ErrAbortHandler)
-		case hangs:
-			select {
-			case <-r.Context().Done():
-			case <-time.After(15 * time.Second):
-			}
-			panic(http.ErrAbortHandler)
-		default:
-			status, text := take(body)
-			rw.WriteHeader(status)
-			_, _ = io.WriteString(rw, text)
-		}
-	}
 }
 
 func (g *gradebook) score(course string, body []byte) (int, string) {

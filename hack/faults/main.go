@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command faults judges whether grades get lost. Two launch handlers share one PostgreSQL; learners are launched from
-// four gradebooks each, and an academy reports their progress while handlers and the database are killed, the
-// handlers' clocks are set, and the gradebooks fail in every way that they can. In the end every gradebook must hold the newest report that was acknowledged.
+// Command faults judges whether grades or results get lost. Two launch handlers share one PostgreSQL; learners are launched
+// from four gradebooks each, and an academy reports their progress while handlers and the database are killed, the handlers'
+// clocks are set, and the gradebooks fail in every way that they can. In the end every gradebook must hold the newest
+// report that was acknowledged.
 //
-//	go run ./hack/faults --handler bin/launch-handler-faults --seed 1 --learners 260 --faults 60 --pause 700ms
+// At the same time the academy's own learners are in activities of others, whose tools report over LTI 1.3 and LTI 1.2, and the
+// academy's webhook fails in the same ways. In the end it must have told what the newest acknowledged report decided, and
+// never anything that no report had.
+//
+//	go run ./hack/faults --handler bin/launch-handler-faults --seed 1 --learners 260 --visitors 60 --faults 60 --pause 700ms
 package main
 
 import (
@@ -24,6 +29,7 @@ type options struct {
 	handler  string
 	seed     uint64
 	learners int
+	visitors int
 	faults   int
 	pause    time.Duration
 	settle   time.Duration
@@ -34,9 +40,10 @@ func main() {
 	flag.StringVar(&o.handler, "handler", "bin/launch-handler-faults", "the launch handler's program, built with the tag faultclock")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of the faults and reports")
 	flag.IntVar(&o.learners, "learners", 260, "how many learners; each has four grades")
+	flag.IntVar(&o.visitors, "visitors", 60, "how many learners of activities of others; each has four results")
 	flag.IntVar(&o.faults, "faults", 60, "how many faults")
 	flag.DurationVar(&o.pause, "pause", 700*time.Millisecond, "the mean time between faults")
-	flag.DurationVar(&o.settle, "settle", 4*time.Minute, "how long grades may take to arrive once nothing fails any more")
+	flag.DurationVar(&o.settle, "settle", 4*time.Minute, "how long grades and results may take to arrive once nothing fails any more")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, &o)
@@ -62,10 +69,15 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
-	fmt.Printf("seed %d: %d learners, %d grades, %d faults\n", o.seed, o.learners, o.learners*gradebooksEach, o.faults)
+	fmt.Printf("seed %d: %d learners, %d grades, %d results, %d faults\n",
+		o.seed, o.learners, o.learners*gradebooksEach, o.visitors*len(externals()), o.faults)
 	learners, err := w.launchAll(ctx, o.learners)
 	if err != nil {
 		return fmt.Errorf("launch: %w", err)
+	}
+	results, err := w.openAll(ctx, o.visitors)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
 	}
 	fmt.Printf("launched in %.1f s\n", time.Since(started).Seconds())
 
@@ -75,6 +87,11 @@ func run(ctx context.Context, o *options) (err error) {
 		random := rand.New(rand.NewPCG(o.seed, uint64(i+1)))
 		reporters.Go(func() { w.report(reporting, random, part) })
 	}
+	for i, part := range chunks(results, 4) {
+		reporters.Go(func() { w.newTool(o.seed, uint64(1000+i)).report(reporting, part) })
+	}
+	var webhook tally
+	reporters.Go(func() { webhook = w.failReceiver(reporting, rand.New(rand.NewPCG(o.seed, 1099))) })
 	kinds := w.injectAll(ctx, rand.New(rand.NewPCG(o.seed, 0)), o)
 	stopReporting()
 	reporters.Wait()
@@ -87,22 +104,42 @@ func run(ctx context.Context, o *options) (err error) {
 			return err
 		}
 	}
-	fmt.Printf("faults: %s\n", kinds)
+	// Of results there is no last word but what was not acknowledged: one that was lost would be told with the next.
+	for _, r := range results {
+		if r.sent > r.acknowledged {
+			if err := w.newTool(o.seed, 1098).reportUntilTaken(ctx, r, r.sent); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Printf("faults: %s; of the webhook: %s\n", kinds, webhook)
 	settling := time.Now()
+	var others sync.WaitGroup
+	others.Go(func() {
+		w.settleResults(ctx, results, o.settle)
+		fmt.Printf("results settled in %.1f s\n", time.Since(settling).Seconds())
+	})
 	verdict := w.settle(ctx, learners, o.settle)
 	fmt.Printf("settled in %.1f s; %s\n", time.Since(settling).Seconds(), verdict)
+	others.Wait()
+	w.audit(ctx, results)
+	told := w.judgeResults(results)
+	fmt.Printf("results: %s\n", told)
 	if verdict.missing+verdict.wrong+verdict.backwards > 0 {
 		return errors.New("grades were lost, wrong or went backwards")
+	}
+	if told.lost+told.wrong > 0 {
+		return errors.New("results were lost or wrong")
 	}
 	fmt.Printf("ok in %.1f s\n", time.Since(started).Seconds())
 	return nil
 }
 
-// chunks divides learners among n.
-func chunks(all []*learner, n int) [][]*learner {
-	out := make([][]*learner, n)
-	for i, l := range all {
-		out[i%n] = append(out[i%n], l)
+// chunks divides what there is among n.
+func chunks[T any](all []T, n int) [][]T {
+	out := make([][]T, n)
+	for i, x := range all {
+		out[i%n] = append(out[i%n], x)
 	}
 	return out
 }

@@ -53,6 +53,8 @@ type world struct {
 	address  string
 	handlers []*process
 	books    []*gradebook
+	receiver *receiver
+	people   *identityProvider
 	key      *rsa.PrivateKey
 	secret   string
 	shared   string
@@ -78,7 +80,8 @@ func newWorld(ctx context.Context, o *options) (_ *world, err error) {
 	}
 	w := &world{
 		dir: dir, secret: rand.Text() + rand.Text(), shared: rand.Text(), client: &http.Client{Timeout: 15 * time.Second},
-		books: []*gradebook{newGradebook("moodle", true), newGradebook("canvas", false), newGradebook("form", false)},
+		books:    []*gradebook{newGradebook("moodle", true), newGradebook("canvas", false), newGradebook("form", false)},
+		receiver: newReceiver(),
 	}
 	defer func() {
 		if err != nil {
@@ -88,6 +91,7 @@ func newWorld(ctx context.Context, o *options) (_ *world, err error) {
 	if w.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return nil, err
 	}
+	w.people = newIdentityProvider(w)
 	if err := w.writeTable(); err != nil {
 		return nil, err
 	}
@@ -167,12 +171,12 @@ func (p *process) kill() error {
 func (w *world) waitForHandlers(ctx context.Context) error {
 	for _, p := range w.handlers {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			status, _, err := w.do(ctx, w.client, p, http.MethodGet, "/activities/"+activityName, "", nil, nil)
-			if err == nil && status == http.StatusOK {
+			a, err := w.do(ctx, w.client, p, http.MethodGet, "/activities/"+activityName, "", nil, nil)
+			if err == nil && a.status == http.StatusOK {
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("%s does not answer: %d, %w", p.address, status, err)
+				return fmt.Errorf("%s does not answer: %d, %w", p.address, a.status, err)
 			}
 		}
 	}
@@ -185,8 +189,11 @@ func (w *world) close() error {
 		errs = append(errs, p.kill(), p.log.Close())
 	}
 	for _, b := range w.books {
-		b.server.CloseClientConnections()
-		b.server.Close()
+		b.close()
+	}
+	w.receiver.close()
+	if w.people != nil {
+		w.people.server.Close()
 	}
 	if w.database != nil {
 		errs = append(errs, w.database.Close())
@@ -244,6 +251,7 @@ func (w *world) writeTable() error {
 			Kind: routing.KindPlatform, Name: b.name, KeyID: public.KeyID, PrivateKeyPEM: private,
 		})
 	}
+	w.writeExternal(table, private, string(set), public)
 	split, err := routing.Split(table)
 	if err != nil {
 		return err
@@ -264,11 +272,18 @@ func (w *world) writeTable() error {
 	return os.Symlink("..version", filepath.Join(w.dir, "config", "..data"))
 }
 
+// answer is what a handler says.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // do sends a request to a handler, as an ingress would.
-func (w *world) do(ctx context.Context, client *http.Client, p *process, method, path, contentType string, body io.Reader, edit func(*http.Request)) (int, http.Header, error) {
+func (w *world) do(ctx context.Context, client *http.Client, p *process, method, path, contentType string, body io.Reader, edit func(*http.Request)) (answer, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+p.address+path, body)
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	r.Host = "lti.acme.example"
 	if contentType != "" {
@@ -277,15 +292,53 @@ func (w *world) do(ctx context.Context, client *http.Client, p *process, method,
 	if edit != nil {
 		edit(r)
 	}
-	answer, err := client.Do(r)
+	got, err := client.Do(r)
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
-	_, err = io.Copy(io.Discard, answer.Body)
-	return answer.StatusCode, answer.Header, errors.Join(err, answer.Body.Close())
+	content, err := io.ReadAll(got.Body)
+	return answer{status: got.StatusCode, header: got.Header, body: content}, errors.Join(err, got.Body.Close())
 }
 
 const form = "application/x-www-form-urlencoded"
+
+// browser keeps cookies, and goes where it is told to only.
+type browser struct {
+	w      *world
+	client *http.Client
+	jar    http.CookieJar
+}
+
+func (w *world) newBrowser() (*browser, error) {
+	jar, err := cookiejar.New(nil)
+	return &browser{w: w, jar: jar, client: &http.Client{
+		Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, err
+}
+
+// send sends a request, with a form if there are values.
+func (b *browser) send(ctx context.Context, p *process, method, path string, values url.Values) (answer, error) {
+	contentType := ""
+	if values != nil {
+		contentType = form
+	}
+	// Cookies are secure ones.
+	home := &url.URL{Scheme: "https", Host: "lti.acme.example", Path: "/"}
+	a, err := b.w.do(ctx, b.client, p, method, path, contentType, strings.NewReader(values.Encode()), func(r *http.Request) {
+		for _, c := range b.jar.Cookies(home) {
+			r.AddCookie(c)
+		}
+	})
+	b.jar.SetCookies(home, (&http.Response{Header: a.header}).Cookies())
+	return a, err
+}
+
+// sign signs with the key that everybody has here.
+func (w *world) sign(claims jwt.MapClaims) (string, error) {
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
+	token.Header["kid"] = keys.PublicJWK(&w.key.PublicKey).KeyID
+	return token.SignedString(w.key)
+}
 
 // launchAll launches every learner from every gradebook.
 func (w *world) launchAll(ctx context.Context, n int) ([]*learner, error) {
@@ -313,27 +366,20 @@ func (w *world) launchAll(ctx context.Context, n int) ([]*learner, error) {
 const claim = "https://purl.imsglobal.org/spec/lti/claim/"
 
 func (w *world) launch13(ctx context.Context, p *process, b *gradebook, user, course string) (subject string, err error) {
-	jar, err := cookiejar.New(nil)
+	browser, err := w.newBrowser()
 	if err != nil {
 		return "", err
 	}
-	browser := &http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	issuer := "https://" + b.name + ".example"
-	login := url.Values{"iss": {issuer}, "login_hint": {user}, "target_link_uri": {academyURL + "/activities/" + activityName}, "client_id": {"client"}}
-	status, answer, err := w.do(ctx, browser, p, http.MethodPost, "/platforms/"+b.name+"/login", form, strings.NewReader(login.Encode()), nil)
-	if err != nil || status != http.StatusSeeOther {
-		return "", fmt.Errorf("login: %d, %w", status, err)
-	}
-	// The cookie is a secure one.
-	home := &url.URL{Scheme: "https", Host: "lti.acme.example", Path: "/"}
-	jar.SetCookies(home, (&http.Response{Header: answer}).Cookies())
-	request, err := url.Parse(answer.Get("Location"))
+	request, err := browser.redirected(ctx, p, http.MethodPost, "/platforms/"+b.name+"/login", url.Values{
+		"iss": {issuer}, "login_hint": {user}, "target_link_uri": {academyURL + "/activities/" + activityName}, "client_id": {"client"},
+	})
 	if err != nil {
 		return "", err
 	}
 	now := time.Now()
-	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-		"iss": issuer, "aud": "client", "sub": user, "nonce": request.Query().Get("nonce"), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	signed, err := w.sign(jwt.MapClaims{
+		"iss": issuer, "aud": "client", "sub": user, "nonce": request.Get("nonce"), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 		"given_name": "Given", "family_name": "Family", "email": user + "@person.example",
 		claim + "version": "1.3.0", claim + "message_type": "LtiResourceLinkRequest", claim + "deployment_id": "1",
 		claim + "target_link_uri": academyURL + "/activities/" + activityName,
@@ -344,47 +390,29 @@ func (w *world) launch13(ctx context.Context, p *process, b *gradebook, user, co
 			"scope": []string{ags.ScopeScore}, "lineitem": b.server.URL + "/items/" + course,
 		},
 	})
-	token.Header["kid"] = keys.PublicJWK(&w.key.PublicKey).KeyID
-	signed, err := token.SignedString(w.key)
 	if err != nil {
 		return "", err
 	}
-	post := url.Values{"state": {request.Query().Get("state")}, "id_token": {signed}}
-	status, answer, err = w.do(ctx, browser, p, http.MethodPost, "/platforms/"+b.name+"/launch", form, strings.NewReader(post.Encode()),
-		func(r *http.Request) {
-			for _, c := range jar.Cookies(home) {
-				r.AddCookie(c)
-			}
-		})
-	if err != nil || status != http.StatusSeeOther {
-		return "", fmt.Errorf("launch: %d, %w", status, err)
+	launched, err := browser.redirected(ctx, p, http.MethodPost, "/platforms/"+b.name+"/launch",
+		url.Values{"state": {request.Get("state")}, "id_token": {signed}})
+	if err != nil {
+		return "", err
 	}
-	return w.redeem(ctx, answer)
+	return w.redeem(ctx, launched.Get("lti_launch_code"))
 }
 
 // redeem is the academy's back end, which asks the other handler.
-func (w *world) redeem(ctx context.Context, launched http.Header) (subject string, err error) {
-	target, err := url.Parse(launched.Get("Location"))
+func (w *world) redeem(ctx context.Context, code string) (subject string, err error) {
+	a, err := w.do(ctx, w.client, w.handlers[1], http.MethodPost, routing.PathLaunchCodes, form, strings.NewReader(url.Values{"code": {code}}.Encode()),
+		func(r *http.Request) { r.SetBasicAuth(clientID, w.secret) })
 	if err != nil {
 		return "", err
 	}
-	code := url.Values{"code": {target.Query().Get("lti_launch_code")}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+w.handlers[1].address+routing.PathLaunchCodes, strings.NewReader(code.Encode()))
-	if err != nil {
-		return "", err
-	}
-	r.Header.Set("Content-Type", form)
-	r.SetBasicAuth(clientID, w.secret)
-	answer, err := w.client.Do(r)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = answer.Body.Close() }()
 	var claims struct {
 		Subject string `json:"sub"`
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&claims); err != nil || claims.Subject == "" {
-		return "", fmt.Errorf("redeem: %d, %w", answer.StatusCode, err)
+	if err := json.Unmarshal(a.body, &claims); err != nil || claims.Subject == "" {
+		return "", fmt.Errorf("redeem: %d, %w", a.status, err)
 	}
 	return claims.Subject, nil
 }
@@ -407,10 +435,10 @@ func (w *world) launch12(ctx context.Context, p *process, user string) error {
 	for _, s := range signed {
 		values.Add(s.Name, s.Value)
 	}
-	browser := &http.Client{Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	status, _, err := w.do(ctx, browser, p, http.MethodPost, path, form, strings.NewReader(values.Encode()), nil)
-	if err != nil || status != http.StatusSeeOther {
-		return fmt.Errorf("form launch: %d, %w", status, err)
+	browser, err := w.newBrowser()
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = browser.redirected(ctx, p, http.MethodPost, path, values)
+	return err
 }
