@@ -9,7 +9,7 @@
 // academy's webhook fails in the same ways. In the end it must have told what the newest acknowledged report decided, and
 // never anything that no report had.
 //
-//	go run ./hack/faults --handler bin/launch-handler-faults --seed 1 --learners 260 --visitors 60 --faults 60 --pause 700ms
+//	go run ./hack/faults --handler bin/launch-handler-faults --seed 1 --learners 260 --visitors 40 --faults 60 --pause 700ms
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&o.handler, "handler", "bin/launch-handler-faults", "the launch handler's program, built with the tag faultclock")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of the faults and reports")
 	flag.IntVar(&o.learners, "learners", 260, "how many learners; each has four grades")
-	flag.IntVar(&o.visitors, "visitors", 60, "how many learners of activities of others; each has four results")
+	flag.IntVar(&o.visitors, "visitors", 40, "how many learners of activities of others; each has four results")
 	flag.IntVar(&o.faults, "faults", 60, "how many faults")
 	flag.DurationVar(&o.pause, "pause", 700*time.Millisecond, "the mean time between faults")
 	flag.DurationVar(&o.settle, "settle", 4*time.Minute, "how long grades and results may take to arrive once nothing fails any more")
@@ -135,11 +135,11 @@ func run(ctx context.Context, o *options) (err error) {
 	return nil
 }
 
-// chunks divides what there is among n.
+// chunks divides what there is among at most n, none of whom gets nothing.
 func chunks[T any](all []T, n int) [][]T {
-	out := make([][]T, n)
+	out := make([][]T, min(n, len(all)))
 	for i, x := range all {
-		out[i%n] = append(out[i%n], x)
+		out[i%len(out)] = append(out[i%len(out)], x)
 	}
 	return out
 }

@@ -129,13 +129,18 @@ func (w *world) newTool(seed, stream uint64) *tool {
 // handler is any of them.
 func (t *tool) handler() *process { return t.w.handlers[t.random.IntN(len(t.w.handlers))] }
 
-// report reports about learners at random, until the context ends.
+// report reports about learners at random, until the context ends: now and then one report right after the other, so that there
+// is a new version while the academy is told of the one before.
 func (t *tool) report(ctx context.Context, results []*result) {
 	for ctx.Err() == nil {
 		r := results[t.random.IntN(len(results))]
-		// What is not acknowledged before the context ends is sent once more by the end.
-		_ = t.reportUntilTaken(ctx, r, r.acknowledged+1)
-		_ = pause(ctx, time.Duration(t.random.IntN(80))*time.Millisecond)
+		for range 1 + t.random.IntN(4) {
+			// What is not acknowledged before the context ends is sent once more by the end.
+			if t.reportUntilTaken(ctx, r, r.acknowledged+1) != nil {
+				return
+			}
+		}
+		_ = pause(ctx, time.Duration(t.random.IntN(150))*time.Millisecond)
 	}
 }
 
