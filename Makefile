@@ -65,6 +65,7 @@ verify: ## Fail when generated files, go.mod or go.sum are not up to date.
 lint: ## Lint Go and shell code, and prove that the linter still refuses what it must.
 	$(GOLANGCI_LINT) run ./...
 	$(GOLANGCI_LINT) run --build-tags charts ./charts
+	cd hack/images && "$$(../tools/build.sh golangci-lint)" run ./...
 	hack/tools/lint-selftest.sh
 	hack/tools/ensure.sh shellcheck
 	shellcheck -x .ci/run hack/*/*.sh
