@@ -23,7 +23,7 @@ FUZZTIME ?= 20s
 FAULTS ?=
 # The images' architectures, as in `make images ARCHES="amd64 arm64"`, and their version: tag, label and --version.
 ARCHES ?= $(shell go env GOARCH)
-VERSION ?= $(shell git describe --tags --always --dirty)
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty)
 # Archives for `make cluster-load`.
 IMAGES ?= bin/images/*.tar
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.

@@ -3,7 +3,8 @@
 #
 # Proves the cluster: starts it (a second time too, which must do nothing), runs Pods of the images in bin/images in it,
 # ends it, and fails unless this machine is as it was before: interfaces, addresses, routes, rules of nftables, mounts,
-# control groups, settings of the kernel, and files where programs of a node leave theirs.
+# control groups, settings of the kernel, and files where programs of a node leave theirs. What others start or end on the
+# machine meanwhile, such as another cluster, it takes for its own.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
