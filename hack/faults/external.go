@@ -32,8 +32,10 @@ type external struct {
 // externals are those that every learner opens.
 func externals() []*external {
 	return []*external{
-		{name: "simulation"}, {name: "simulation-exam", exam: true},
-		{name: "partner", form: true}, {name: "partner-exam", exam: true, form: true},
+		{name: "simulation"},
+		{name: "simulation-exam", exam: true},
+		{name: "partner", form: true},
+		{name: "partner-exam", exam: true, form: true},
 	}
 }
 
