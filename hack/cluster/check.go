@@ -120,6 +120,16 @@ func (c *cluster) checkPods(ctx context.Context, documents string) error {
 		return err
 	}
 	c.say("kubectl exec and logs work")
+	if err := c.stopProgram(ctx, "kube-apiserver"); err != nil {
+		return err
+	}
+	_, apiErr := in("get", "pods")
+	if err := get(ctx, "http://"+address+":8081/livez"); err != nil || apiErr == nil {
+		return fmt.Errorf("without the API server: kubectl says %w, the Service %w", apiErr, err)
+	}
+	if err := c.startProgram(ctx, "kube-apiserver"); err != nil {
+		return err
+	}
 	return nil
 }
 

@@ -3,11 +3,13 @@
 package main
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -135,5 +137,27 @@ func TestKeysAreOfOneAuthority(t *testing.T) {
 	info, err := os.Stat(c.kubeconfig())
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("kubeconfig: %v %v", info, err)
+	}
+}
+
+func TestOnlyProgramsOfARunningNodeAreStopped(t *testing.T) {
+	n, err := subnets("10.213.0.0/16")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{dir: t.TempDir(), net: n}
+	for program, want := range map[string]string{
+		"kube-apiserver": "no cluster runs",
+		"sshd":           "is no program of the node",
+		"../node.pid":    "is no program of the node",
+	} {
+		for name, try := range map[string]func(context.Context, string) error{"stop": c.stopProgram, "start": c.startProgram} {
+			if err := try(t.Context(), program); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s %s: %v; want %q", name, program, err, want)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(c.dir); err != nil || len(entries) > 0 {
+		t.Errorf("it left %v, %v", entries, err)
 	}
 }

@@ -8,6 +8,8 @@
 //	cluster load ARCHIVE...            give it images
 //	cluster check IMAGES               start Pods of the images in the folder, and see that they can be reached
 //	cluster status                     tell whether it runs
+//	cluster stop PROGRAM               end one program of the node, such as kube-apiserver, until `start`
+//	cluster start PROGRAM              start it again
 //	cluster down                       end it, and see that nothing is left
 //
 // The node has namespaces of its own for processes, mounts and network, as a container has. So it cannot take a port of
@@ -22,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -41,7 +44,7 @@ func main() {
 	}
 }
 
-const usage = "usage: cluster preflight|up|load|check|status|down [--dir FOLDER] [--cidr A.B.0.0/16] [--assets FOLDER]"
+const usage = "usage: cluster preflight|up|load|check|status|stop|start|down [--dir FOLDER] [--cidr A.B.0.0/16] [--assets FOLDER]"
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -84,6 +87,14 @@ func run(ctx context.Context, args []string) error {
 		return c.check(ctx, flags.Arg(0))
 	case "status":
 		return c.status(ctx)
+	case "stop", "start":
+		if flags.NArg() != 1 {
+			return fmt.Errorf("%s wants a program of the node: %s", args[0], strings.Join(c.programNames(), ", "))
+		}
+		if args[0] == "stop" {
+			return c.stopProgram(ctx, flags.Arg(0))
+		}
+		return c.startProgram(ctx, flags.Arg(0))
 	case "down":
 		return c.locked(func() error { return c.down(ctx) })
 	}

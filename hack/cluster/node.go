@@ -213,6 +213,9 @@ func (s *supervisor) keep(c component) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	for {
+		for stopped(c.name) {
+			time.Sleep(100 * time.Millisecond)
+		}
 		ended, err := s.start(c)
 		if err != nil {
 			s.say("%s: %v", c.name, err)
