@@ -21,6 +21,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -50,11 +51,18 @@ type Option func(*Server)
 // killed server but not a killed machine.
 func Durable(s *Server) { s.settings = append(s.settings, "fsync=on", "full_page_writes=on") }
 
+// Listening makes the server accept connections with a password over TCP as well, at an address of this machine such as
+// 10.213.0.1: for programs that are not on this machine, or do not see its files. Addresses of databases are then of that
+// kind. Nobody but the superuser, on the machine, gets in without a password.
+func Listening(host string) Option { return func(s *Server) { s.host = host } }
+
 // Server is a PostgreSQL server. Its methods may be called by any goroutine.
 type Server struct {
 	dir, bin   string
 	credential *syscall.Credential
 	settings   []string
+	host       string // to listen at; empty: on the socket only
+	port       string
 
 	mu        sync.Mutex
 	process   *os.Process
@@ -80,7 +88,7 @@ func Run(options ...Option) (*Server, error) {
 	s := &Server{
 		dir: dir, bin: bin,
 		settings: []string{
-			"listen_addresses=", "unix_socket_directories=" + dir,
+			"unix_socket_directories=" + dir,
 			"max_connections=400", "shared_buffers=16MB", "huge_pages=off",
 			"fsync=off", "full_page_writes=off",
 			"log_line_prefix=%m [%p] %u ",
@@ -89,10 +97,27 @@ func Run(options ...Option) (*Server, error) {
 	for _, o := range options {
 		o(s)
 	}
+	s.settings = append(s.settings, "listen_addresses="+s.host)
+	if s.host != "" {
+		if s.port, err = freePort(s.host); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		s.settings = append(s.settings, "port="+s.port)
+	}
 	if err := errors.Join(s.init(), s.Start()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// freePort is a port that nothing listens at.
+func freePort(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, errors.Join(err, l.Close())
 }
 
 // programs returns the directory with the newest initdb and postgres, where Debian
@@ -158,6 +183,9 @@ func (s *Server) init() error {
 	}
 	// Whoever has a password must give it.
 	rules := "local all postgres trust\nlocal all all scram-sha-256\n"
+	if s.host != "" {
+		rules += "host all postgres all reject\nhost all all all scram-sha-256\n"
+	}
 	return os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(rules), 0o600)
 }
 
@@ -319,14 +347,26 @@ func (s *Server) CreateDatabase() (string, error) {
 			return "", err
 		}
 	}
-	return s.url(url.UserPassword(name, password), name), nil
+	address := s.url(url.UserPassword(name, password), name)
+	if s.host != "" {
+		u := url.URL{Scheme: "postgres", User: url.UserPassword(name, password), Host: net.JoinHostPort(s.host, s.port), Path: "/" + name, RawQuery: "sslmode=disable"}
+		address = u.String()
+	}
+	return address, nil
 }
+
+// Program returns the path of a program of PostgreSQL, such as pg_dump.
+func (s *Server) Program(name string) string { return filepath.Join(s.bin, name) }
 
 // AdminURL returns the address of a database for the superuser.
 func (s *Server) AdminURL(database string) string { return s.url(url.User("postgres"), database) }
 
 func (s *Server) url(as *url.Userinfo, database string) string {
-	u := url.URL{Scheme: "postgres", User: as, Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	query := url.Values{"host": {s.dir}}
+	if s.port != "" {
+		query.Set("port", s.port)
+	}
+	u := url.URL{Scheme: "postgres", User: as, Path: "/" + database, RawQuery: query.Encode()}
 	return u.String()
 }
 

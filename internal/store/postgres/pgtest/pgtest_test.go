@@ -4,6 +4,7 @@ package pgtest
 
 import (
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -72,6 +73,29 @@ func TestStopKillStart(t *testing.T) {
 	}
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is still there: %v", s.dir, err)
+	}
+}
+
+func TestListening(t *testing.T) {
+	s := Start(t, Listening("127.0.0.1"))
+	address := s.NewDatabase(t)
+	if got, err := query(t, address, `SELECT host(inet_server_addr())`); err != nil || got != "127.0.0.1" {
+		t.Errorf("%s: %q, %v; want an answer over TCP", address, got, err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, who := range map[string]*url.Userinfo{
+		"a wrong password": url.UserPassword(u.User.Username(), "wrong"), "the superuser": url.User("postgres"),
+	} {
+		u.User = who
+		if _, err := query(t, u.String(), `SELECT 'in'`); err == nil {
+			t.Errorf("%s is let in over TCP", name)
+		}
+	}
+	if got, err := query(t, s.AdminURL("postgres"), `SELECT 'in'`); err != nil || got != "in" {
+		t.Errorf("the superuser on the socket: %q, %v", got, err)
 	}
 }
 
