@@ -26,6 +26,8 @@ ARCHES ?= $(shell go env GOARCH)
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty)
 # Archives for `make cluster-load`.
 IMAGES ?= bin/images/*.tar
+# Flags of `make e2e`, as in E2E='--phase=evict --phase=rotate'; `make e2e E2E=--list` lists the phases.
+E2E ?=
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
 BENCH ?=
 
@@ -133,6 +135,16 @@ cluster-check: images ## Start the cluster, run Pods of the images in it, end it
 .PHONY: cluster-down
 cluster-down: bin/cluster ## End that cluster, and see that nothing is left of it.
 	@bin/cluster down
+
+.PHONY: e2e
+e2e: bin/cluster images ## Install images and charts on a real cluster, and launch while all around is disturbed; parts of it with E2E='--phase=evict'.
+	@hack/tools/ensure.sh postgres $(if $(KUBECONFIG),,runc cni-plugins nft ip conntrack) >&2
+	@go build -o bin/ ./cmd/kubectl-lti ./hack/e2e
+	@helm=$(HELM_PROGRAM) && assets="$(if $(KUBECONFIG),,$$(hack/cluster/build.sh))" && bin/e2e --helm="$$helm" $${assets:+--assets="$$assets"} $(E2E)
+
+.PHONY: e2e-long
+e2e-long: ## The same with everything in full: the API server away for 5 minutes, 10,000 activities.
+	@$(MAKE) --no-print-directory e2e E2E='--outage=5m --activities=10000 --changes=100 --launches=1000 $(E2E)'
 
 .PHONY: bin/cluster
 bin/cluster:
