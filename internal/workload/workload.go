@@ -61,7 +61,8 @@ const (
 
 	// preStopSeconds keeps a terminating pod serving until every proxy has heard that it is leaving.
 	preStopSeconds int64 = 5
-	// terminationSeconds is longer than the longest request plus the sleep above.
+	// terminationSeconds is longer than the sleep above, the 5 s in which the launch handler sends its clients away, and
+	// the 30 s that it gives to requests under way.
 	terminationSeconds int64 = 45
 	minReadySeconds    int32 = 5
 
