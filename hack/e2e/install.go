@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -28,8 +29,8 @@ import (
 //go:embed samples.yaml
 var samples string
 
-//go:embed before.yaml
-var before string
+//go:embed prerequisites.yaml
+var prerequisites string
 
 //go:embed values.yaml
 var valuesTemplate string
@@ -111,7 +112,7 @@ func (e *e2e) install(ctx context.Context) (err error) {
 	if err := e.makeNamespaces(ctx); err != nil {
 		return err
 	}
-	if err := e.k.apply(ctx, before, e.values()); err != nil {
+	if err := e.k.apply(ctx, prerequisites, e.values()); err != nil {
 		return err
 	}
 	if err := e.installCharts(ctx); err != nil {
@@ -236,7 +237,7 @@ func (e *e2e) reach(ctx context.Context) error {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	// As an ingress does: connections are kept, several to each launch handler.
 	transport.MaxIdleConnsPerHost = 32
-	e.academy = &launches.Academy{URL: academyURL, Base: "http://" + service.Spec.ClusterIP, Client: launches.NewClient(transport)}
+	e.academy = &launches.Academy{URL: academyURL, Base: cmp.Or(e.flags.Base, "http://"+service.Spec.ClusterIP), Client: launches.NewClient(transport)}
 	e.peers.book.mu.Lock()
 	defer e.peers.book.mu.Unlock()
 	e.peers.book.academy, e.peers.book.known = e.academy, nil

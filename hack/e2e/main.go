@@ -40,6 +40,7 @@ type flags struct {
 
 	Kubeconfig string `help:"Use this cluster. Left out: one is started, and ended after it." env:"KUBECONFIG" type:"path"`
 	Address    string `help:"Address of this machine as Pods reach it. Left out: that of the cluster that is started."`
+	Base       string `help:"Where the Service of the launch handlers is reached. Left out: its cluster IP." placeholder:"http://HOST:PORT"`
 	Load       string `help:"Command that gives the cluster image archives, which are added to it. With --kubeconfig only." placeholder:"COMMAND"`
 	Cluster    string `help:"The program of hack/cluster." default:"bin/cluster" type:"path"`
 	Assets     string `help:"Folder with the programs of the cluster, as hack/cluster/build.sh prints it." type:"path"`
@@ -69,7 +70,8 @@ func (f *flags) Validate() error {
 type phase struct {
 	name, what string
 	run        func(*e2e, context.Context) error
-	// own tells that it takes the cluster of hack/cluster: other clusters are not stopped or ended.
+	// own tells that it takes the cluster of hack/cluster: others are not stopped or ended, and their Pods may not be
+	// reached from here.
 	own bool
 }
 
@@ -85,9 +87,9 @@ var phases = []phase{
 	{"rotate", "launches while signing keys are rotated", (*e2e).rotate, false},
 	{"changes", "launches during 100 changes in a minute", (*e2e).changes, false},
 	{"kill", "launches while a launch handler is killed, by signal and by force", (*e2e).kill, false},
-	{"propagation", "how long until a change is served by every launch handler", (*e2e).propagation, false},
+	{"propagation", "how long until a change is served by every launch handler", (*e2e).propagation, true},
 	{"reinstall", "helm uninstall keeps what must stay; an install takes it over", (*e2e).reinstall, false},
-	{"sqlite", "the gap of a restart with SQLite", (*e2e).sqliteRestart, false},
+	{"sqlite", "the gap of a restart with SQLite", (*e2e).sqliteRestart, true},
 	{"restore", "backup and restore into an empty cluster", (*e2e).restore, true},
 }
 
