@@ -40,8 +40,12 @@ var lookAt = []time.Duration{
 const lookEvery = 5 * time.Second
 
 // nudgeAt are the ages of a table at which a handler that lags is nudged (again). Kubelet watches pods and config objects
-// separately, so a nudge can arrive before the table; after the last one kubelet's own period does.
-var nudgeAt = []time.Duration{0, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
+// separately, so a nudge can arrive before the table. After an outage of the API server it has every one of these objects
+// watched again only after a pause of its own, of half a minute and more, and sees no change before. After the last nudge
+// kubelet's own period does.
+var nudgeAt = []time.Duration{
+	0, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute,
+}
 
 // patience is the age of a table at which status says what it waits for. Most tables are served before, and each status
 // that is not written leaves room for others.

@@ -308,7 +308,7 @@ func TestNothingHappensBeforeTheCachesAreComplete(t *testing.T) {
 	})
 }
 
-func TestAHandlerThatLagsIsNudgedFiveTimes(t *testing.T) {
+func TestAHandlerThatLagsIsNudgedForAMinute(t *testing.T) {
 	programmed(t, 2, func(t *testing.T, w *fakeWorld, p *controllers.Programmer) {
 		w.add("a")
 		p.Trigger(academyKey)
@@ -317,7 +317,9 @@ func TestAHandlerThatLagsIsNudgedFiveTimes(t *testing.T) {
 		w.after(time.Hour)
 		hash := w.published[0].hash[:4]
 		var want []string
-		for i, at := range []time.Duration{0, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second} {
+		for i, at := range []time.Duration{
+			0, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute,
+		} {
 			want = append(want, fmt.Sprintf("%v %s/%d", 100*time.Millisecond+at, hash, i+1))
 		}
 		if got := w.handlers[1].nudges; !slices.Equal(got, want) {
@@ -336,15 +338,15 @@ func TestAHandlerThatLagsIsNudgedFiveTimes(t *testing.T) {
 		w.after(10 * time.Second)
 		before = w.asked
 		w.after(time.Hour)
-		if w.asked != before || len(w.handlers[1].nudges) != 5 {
+		if w.asked != before || len(w.handlers[1].nudges) != 9 {
 			t.Errorf("asked %d times after everything was served, nudged %d times", w.asked-before, len(w.handlers[1].nudges))
 		}
 		// Another table starts again.
 		w.rename("a", "other")
 		p.Trigger(academyKey)
-		w.after(time.Minute)
-		if n := len(w.handlers[1].nudges); n != 10 {
-			t.Errorf("%d nudges after another table, want 10", n)
+		w.after(2 * time.Minute)
+		if n := len(w.handlers[1].nudges); n != 18 {
+			t.Errorf("%d nudges after another table, want 18", n)
 		}
 	})
 }
