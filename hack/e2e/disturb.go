@@ -426,6 +426,7 @@ func (e *e2e) kill(ctx context.Context) error {
 				if err := way.do(ctx, &pods[i]); err != nil {
 					return err
 				}
+				e.say("%s of %s", way.name, pods[i].Name)
 				if err := sleep(ctx, 3*time.Second); err != nil {
 					return err
 				}
@@ -450,12 +451,24 @@ func (e *e2e) kill(ctx context.Context) error {
 }
 
 // killProcess ends the launch handler of a Pod, and nothing else.
-func (e *e2e) killProcess(_ context.Context, p *corev1.Pod) error {
+func (e *e2e) killProcess(ctx context.Context, p *corev1.Pod) error {
 	pid, err := processOf(p)
 	if err != nil {
 		return err
 	}
-	return syscall.Kill(pid, syscall.SIGKILL)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	return poll(ctx, time.Minute, 100*time.Millisecond, func() error {
+		now := &corev1.Pod{}
+		if err := e.k.get(ctx, p.Name, now); err != nil {
+			return err
+		}
+		if s := now.Status.ContainerStatuses; len(s) != 1 || s[0].RestartCount == 0 || !podReady(now) {
+			return errors.New("it is not back")
+		}
+		return nil
+	})
 }
 
 // processOf is the launch handler of a Pod, on this machine.

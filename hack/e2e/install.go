@@ -66,12 +66,13 @@ type e2e struct {
 	peers       *peers
 	database    *pgtest.Server
 	databaseURL string
-	academy     *launches.Academy
-	platform    *launches.Platform
-	app         *launches.Application
-	tool        *launches.Tool
-	shared      launches.Credentials // generated for the shared activity
-	partner     launches.Credentials // given by another system
+	// academy is the Service by way of connections that are kept, as those of an ingress are; fresh by a new one each time.
+	academy, fresh *launches.Academy
+	platform       *launches.Platform
+	app            *launches.Application
+	tool           *launches.Tool
+	shared         launches.Credentials // generated for the shared activity
+	partner        launches.Credentials // given by another system
 
 	// round is the operator's pod annotation; a new one rolls it out.
 	round  int
@@ -238,6 +239,9 @@ func (e *e2e) reach(ctx context.Context) error {
 	// As an ingress does: connections are kept, several to each launch handler.
 	transport.MaxIdleConnsPerHost = 32
 	e.academy = &launches.Academy{URL: academyURL, Base: cmp.Or(e.flags.Base, "http://"+service.Spec.ClusterIP), Client: launches.NewClient(transport)}
+	single := transport.Clone()
+	single.DisableKeepAlives = true
+	e.fresh = &launches.Academy{URL: academyURL, Base: e.academy.Base, Client: launches.NewClient(single)}
 	e.peers.book.mu.Lock()
 	defer e.peers.book.mu.Unlock()
 	e.peers.book.academy, e.peers.book.known = e.academy, nil
@@ -266,10 +270,4 @@ func (e *e2e) readValues(ctx context.Context) error {
 // launchUntil tries a launch until it works.
 func (e *e2e) launchUntil(ctx context.Context, k kind, timeout time.Duration) error {
 	return poll(ctx, timeout, 200*time.Millisecond, func() error { return k.launch(ctx, e, e.academy, personOf(k, 0)) })
-}
-
-// academyObject reads the academy.
-func (e *e2e) academyObject(ctx context.Context) (*v1alpha1.LTIAcademy, error) {
-	a := &v1alpha1.LTIAcademy{}
-	return a, e.k.get(ctx, v1alpha1.DefaultAcademyName, a)
 }

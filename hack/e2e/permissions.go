@@ -62,18 +62,20 @@ func (e *e2e) permissions(ctx context.Context) error {
 	}
 	e.report.check(e.phase, fmt.Sprintf("scope Namespaces: the operator may what the chart grants, %d verbs, and nothing else", len(granted)), differ(here, union(nobody, granted)))
 	e.report.check(e.phase, "scope Namespaces: nothing in another namespace", differ(there, nobody))
-	e.report.check(e.phase, "scope Namespaces: refused what it must not", e.refused(ctx, namespace, release, append(never, []authorizationv1.ResourceAttributes{
-		{Verb: "get", Resource: "secrets", Namespace: otherNamespace}, {Verb: "list", Resource: "secrets"},
-		{Verb: "create", Resource: "pods", Namespace: otherNamespace}, {Verb: "list", Group: "lti-operator.io", Resource: "ltiactivities"},
-	}...)))
+	e.report.check(e.phase, "scope Namespaces: refused what it must not", e.refused(ctx, namespace, release, slices.Concat(never, []authorizationv1.ResourceAttributes{
+		{Verb: "get", Resource: "secrets", Namespace: otherNamespace},
+		{Verb: "list", Resource: "secrets"},
+		{Verb: "create", Resource: "pods", Namespace: otherNamespace},
+		{Verb: "list", Group: "lti-operator.io", Resource: "ltiactivities"},
+	})))
 
 	// In another namespace, and with nobody at work: two operators must not work in one.
-	if err := e.command2(ctx, e.flags.Helm, "upgrade", "--install", wideRelease, "charts/lti-operator", "--namespace", otherNamespace,
+	if err := e.run(ctx, e.flags.Helm, "upgrade", "--install", wideRelease, "charts/lti-operator", "--namespace", otherNamespace,
 		"--set", "scope=Cluster,replicas=0,academy.create=false,fullnameOverride="+wideRelease); err != nil {
 		return err
 	}
 	defer func() {
-		if err := e.command2(context.WithoutCancel(ctx), e.flags.Helm, "uninstall", wideRelease, "--namespace", otherNamespace); err != nil {
+		if err := e.run(context.WithoutCancel(ctx), e.flags.Helm, "uninstall", wideRelease, "--namespace", otherNamespace); err != nil {
 			e.say("%v", err)
 		}
 	}()
@@ -91,7 +93,8 @@ func (e *e2e) permissions(ctx context.Context) error {
 	return nil
 }
 
-func (e *e2e) command2(ctx context.Context, path string, args ...string) error {
+// run runs a program for what it does.
+func (e *e2e) run(ctx context.Context, path string, args ...string) error {
 	_, err := e.command(ctx, path, args...)
 	return err
 }

@@ -67,6 +67,11 @@ func (e *e2e) propagation(ctx context.Context) error {
 	var took []time.Duration
 	nudges, again := 0, 0
 	for i := range e.flags.Changes {
+		// Kubelet syncs a Pod at once, and again a second later at the earliest. So a change that comes right after another
+		// one waits for it; here each comes after a while, which is another one each time.
+		if err := sleep(ctx, 1500*time.Millisecond+time.Duration(i%10)*100*time.Millisecond); err != nil {
+			return err
+		}
 		title := fmt.Sprintf("Changed for the %d. time", i+1)
 		began := time.Now()
 		if _, err := e.applyBulk(ctx, i*7919%n, title); err != nil {

@@ -71,8 +71,10 @@ func (e *e2e) redeemed(ctx context.Context, a *launches.Academy, who launches.Pe
 			return err
 		}
 		if claims.Name != who.Name() || claims.Activity != sharedActivity || claims.Platform != platform {
-			return &launches.Unexpected{Step: "claims", Status: http.StatusOK,
-				Reason: fmt.Sprintf("name %q, activity %q, platform %q", claims.Name, claims.Activity, claims.Platform)}
+			return &launches.Unexpected{
+				Step: "claims", Status: http.StatusOK,
+				Reason: fmt.Sprintf("name %q, activity %q, platform %q", claims.Name, claims.Activity, claims.Platform),
+			}
 		}
 		return e.met.again(cmp.Or(platform, "form"), who, claims.Subject)
 	}
@@ -156,7 +158,7 @@ func reasonOf(err error) (reason string, answered bool) {
 const retryPause = 2 * time.Second
 
 // stream launches all the time, at the rate of the flags and each kind in turn, while action runs and until there were
-// enough launches.
+// enough launches. Every other round is by connections that are kept, the rest by new ones.
 func (e *e2e) stream(ctx context.Context, action func(context.Context) error) (*tally, error) {
 	t := &tally{answered: map[string]int{}, broken: map[string]int{}, lasting: map[string]int{}}
 	acted := make(chan error, 1)
@@ -186,13 +188,17 @@ func (e *e2e) stream(ctx context.Context, action func(context.Context) error) (*
 			return t, failure
 		}
 		k := kinds[i%len(kinds)]
-		running.Go(func() { t.launch(ctx, e, k, personOf(k, i/len(kinds))) })
+		by := e.academy
+		if i/len(kinds)%2 == 1 {
+			by = e.fresh
+		}
+		running.Go(func() { t.launch(ctx, e, by, k, personOf(k, i/len(kinds))) })
 	}
 }
 
-func (t *tally) launch(ctx context.Context, e *e2e, k kind, who launches.Person) {
+func (t *tally) launch(ctx context.Context, e *e2e, by *launches.Academy, k kind, who launches.Person) {
 	began := time.Now()
-	err := k.launch(ctx, e, e.academy, who)
+	err := k.launch(ctx, e, by, who)
 	took := time.Since(began)
 	t.mu.Lock()
 	t.launched++
@@ -215,7 +221,7 @@ func (t *tally) launch(ctx context.Context, e *e2e, k kind, who launches.Person)
 		return
 	case <-time.After(retryPause):
 	}
-	err = k.launch(ctx, e, e.academy, who)
+	err = k.launch(ctx, e, by, who)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err == nil {
