@@ -337,8 +337,12 @@ func TestSeveralAreToldAtOnceAndASlowOneHoldsUpNoOther(t *testing.T) {
 		w.Wake()
 		// 70 others, 7 at a time.
 		time.Sleep(time.Second + time.Millisecond)
-		if a.count() != 71 || len(a.newest) != 70 || a.most != inFlight {
-			t.Errorf("%d requests, %d arrived, %d at once", a.count(), len(a.newest), a.most)
+		requests := a.count()
+		a.mu.Lock()
+		arrived, most := len(a.newest), a.most
+		a.mu.Unlock()
+		if requests != 71 || arrived != 70 || most != inFlight {
+			t.Errorf("%d requests, %d arrived, %d at once", requests, arrived, most)
 		}
 		time.Sleep(20 * time.Second)
 		a.knows(s)
