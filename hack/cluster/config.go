@@ -66,7 +66,10 @@ func (n network) components() []component {
 		}},
 		{name: "kube-controller-manager", after: api, args: []string{
 			"--kubeconfig=" + config + "kube-controller-manager.kubeconfig",
-			"--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials=true",
+			"--bind-address=127.0.0.1", "--use-service-account-credentials=true",
+			// As everywhere: it ends when it cannot keep its lease, and begins anew. Otherwise, when the API server is back
+			// after a minute, it takes every node for lost, and Services lose their Pods.
+			"--leader-elect=true",
 			"--root-ca-file=" + keys + "ca.crt",
 			"--service-account-private-key-file=" + keys + "service-accounts.key",
 			"--cluster-signing-cert-file=" + keys + "ca.crt", "--cluster-signing-key-file=" + keys + "ca.key",
