@@ -37,6 +37,15 @@ func (r *report) add(phase, what string, wanted, measured float64, unit string) 
 	r.line(phase, what, number(measured, unit), most+number(wanted, unit), verdict)
 }
 
+// aim adds a line with a target. A time that depends on how busy the machine is fails nothing.
+func (r *report) aim(phase, what string, target, measured float64, unit string) {
+	verdict := "ok"
+	if measured > target {
+		verdict = "over"
+	}
+	r.line(phase, what, number(measured, unit), "≤ "+number(target, unit), verdict)
+}
+
 // atLeast adds a line whose measured value must reach a wanted one.
 func (r *report) atLeast(phase, what string, wanted, measured float64, unit string) {
 	verdict := "ok"
