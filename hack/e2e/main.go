@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -122,7 +121,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 		return err
 	}
 	// PostgreSQL, which does not run as root, has to get to its own folder in there.
-	if err := os.Chmod(e.dir, 0o711); err != nil {
+	if err := errors.Join(os.Chmod(e.dir, 0o711), os.Setenv("TMPDIR", e.dir)); err != nil {
 		return err
 	}
 	err = e.runPhases(ctx)
@@ -190,15 +189,23 @@ func (e *e2e) end(ctx context.Context) error {
 	if e.peers != nil {
 		errs = append(errs, e.peers.close())
 	}
+	if e.database != nil {
+		errs = append(errs, e.database.Close())
+	}
 	if e.flags.Kubeconfig == "" && e.clusterStarted {
 		err := e.clusterDown(ctx)
 		errs = append(errs, err)
 		e.report.add("end", "left of the cluster: processes, mounts, interfaces, routes, control groups, files", 0, boolCount(err != nil), "")
 	}
 	errs = append(errs, os.RemoveAll(e.dir))
-	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "lti-e2e-*")); len(left) > 0 {
-		e.say("of other runs: %s", strings.Join(left, ", "))
+	// Everything temporary, the database's folder too, was below it.
+	_, err := os.Lstat(e.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	} else {
+		err = errors.Join(fmt.Errorf("%s is still there", e.dir), err)
 	}
+	e.report.check("end", "files, database and peers of the run are gone", errors.Join(append(errs, err)...))
 	return errors.Join(errs...)
 }
 
