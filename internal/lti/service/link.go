@@ -138,10 +138,11 @@ func port(u *url.URL) string {
 func AddQuery(raw string, pairs ...string) string {
 	raw, _, _ = strings.Cut(raw, "#")
 	for i := 0; i+1 < len(pairs); i += 2 {
-		switch {
-		case !strings.Contains(raw, "?"):
+		// Only the first question mark begins the query; a further one is part of it.
+		switch _, query, begun := strings.Cut(raw, "?"); {
+		case !begun:
 			raw += "?"
-		case !strings.HasSuffix(raw, "?") && !strings.HasSuffix(raw, "&"):
+		case query != "" && !strings.HasSuffix(query, "&"):
 			raw += "&"
 		}
 		raw += url.QueryEscape(pairs[i]) + "=" + url.QueryEscape(pairs[i+1])
