@@ -84,6 +84,14 @@ type Academy struct {
 	// ResultsWebhook is where results of external activities are sent to; empty for nowhere. What signs them is in
 	// AcademyKeys.
 	ResultsWebhook string `json:"resultsWebhook,omitempty"`
+	// Authors are the people who may choose activities at tools; nil for nobody.
+	Authors *Authors `json:"authors,omitempty"`
+}
+
+// Authors are those who sign in at Learners with one of Values in Claim, which is a text or a list of texts.
+type Authors struct {
+	Claim  string   `json:"claim"`
+	Values []string `json:"values"`
 }
 
 // Learners is the identity provider of the academy's own learners (OpenID Connect). Its secret is in AcademyKeys.
@@ -123,6 +131,8 @@ type Platform struct {
 	FrameAncestors []string `json:"frameAncestors,omitempty"`
 	// PublicKeys are our public keys for this registration, each a JWK (RFC 7517), newest first.
 	PublicKeys []JWK `json:"publicKeys,omitempty"`
+	// Registration is the link by which the platform may register itself; nil for none.
+	Registration *RegistrationLink `json:"registration,omitempty"`
 }
 
 // Users says which email addresses another system is believed about.
@@ -169,6 +179,10 @@ type Tool struct {
 	AssignmentAndGrade string `json:"assignmentAndGrade,omitempty"`
 	// NamesAndRoles is ServiceEnabled if empty.
 	NamesAndRoles string `json:"namesAndRoles,omitempty"`
+	// DeepLinking is ServiceEnabled if empty: authors may choose activities at the tool.
+	DeepLinking string `json:"deepLinking,omitempty"`
+	// Registration is the link by which the tool may register itself; nil for none.
+	Registration *RegistrationLink `json:"registration,omitempty"`
 }
 
 // What a tool may do, as in LTITool.spec.services.
@@ -189,6 +203,8 @@ type ToolLTI13 struct {
 	// the resource URLs of the tool's activities, see Index.AcceptsRedirect.
 	RedirectURIs []string `json:"redirectURIs,omitempty"`
 	LaunchURL    string   `json:"launchURL,omitempty"`
+	// DeepLinkingURL is where activities are chosen (Deep Linking 2.0); LaunchURL if empty.
+	DeepLinkingURL string `json:"deepLinkingURL,omitempty"`
 }
 
 // Privacy says what a tool is not told about learners, in any channel.

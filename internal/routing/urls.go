@@ -58,6 +58,32 @@ func ToolJWKSURL(academyURL, tool string) string {
 	return academyURL + "/tools/" + tool + "/jwks.json"
 }
 
+// PlatformPickURL is where a teacher chooses the activities to be linked from a platform (Deep Linking 2.0).
+func PlatformPickURL(academyURL, platform string) string {
+	return academyURL + "/platforms/" + platform + "/pick"
+}
+
+// PlatformRegistrationURL is our registration initiation URL for a platform (LTI Dynamic Registration 1.0 section 3.3).
+// The link that is handed out has a token besides.
+func PlatformRegistrationURL(academyURL, platform string) string {
+	return academyURL + "/platforms/" + platform + "/register"
+}
+
+// ToolRegistrationURL is the registration endpoint for a tool (LTI Dynamic Registration 1.0 section 3.5).
+func ToolRegistrationURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/register"
+}
+
+// ToolChooseURL is where an author begins to choose activities at a tool.
+func ToolChooseURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/choose"
+}
+
+// ToolChosenURL is where a tool sends an author back to with what was chosen (Deep Linking 2.0: deep_link_return_url).
+func ToolChosenURL(academyURL, tool string) string {
+	return academyURL + "/tools/" + tool + "/chosen"
+}
+
 // ActivityResourceURL is the LTI 1.3 target link URI of an activity.
 func ActivityResourceURL(academyURL, activity string) string {
 	return academyURL + "/activities/" + activity
