@@ -28,6 +28,8 @@ VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty)
 IMAGES ?= bin/images/*.tar
 # Flags of `make e2e`, as in E2E='--phase=evict --phase=rotate'; `make e2e E2E=--list` lists the phases.
 E2E ?=
+# The release before, for the phase upgrade of e2e: a tag or commit. Left out: the newest tag before this one.
+export PREVIOUS ?=
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
 BENCH ?=
 
@@ -86,8 +88,8 @@ test: ## Run all tests, with the race detector, a real API server and a real Pos
 charts-check: ## Lint and render the charts, show all of it to a real API server, and try the alerts.
 	hack/tools/ensure.sh promtool
 	cd hack/tools/charts && go mod download github.com/prometheus-operator/prometheus-operator sigs.k8s.io/gateway-api
-	helm=$(HELM_PROGRAM) && assets="$$(hack/controlplane/build.sh)" && HELM="$$helm" KUBEBUILDER_ASSETS="$$assets" \
-		go test -tags charts -vet=off -count=1 ./charts $(FLAGS)
+	helm=$(HELM_PROGRAM) && kubeconform="$$(hack/tools/build.sh kubeconform)" && assets="$$(hack/controlplane/build.sh)" && \
+		HELM="$$helm" KUBECONFORM="$$kubeconform" KUBEBUILDER_ASSETS="$$assets" go test -tags charts -vet=off -count=1 ./charts $(FLAGS)
 
 .PHONY: install-yaml
 install-yaml: ## Render the charts into dist/install.yaml, for those who use neither Helm nor a GitOps tool.
@@ -139,6 +141,7 @@ cluster-down: bin/cluster ## End that cluster, and see that nothing is left of i
 .PHONY: e2e
 e2e: bin/cluster images ## Install images and charts on a real cluster, and launch while all around is disturbed; parts of it with E2E='--phase=evict'.
 	@hack/tools/ensure.sh postgres $(if $(KUBECONFIG),,runc cni-plugins nft ip conntrack) >&2
+	@hack/e2e/previous.sh
 	@go build -o bin/ ./cmd/kubectl-lti ./hack/e2e
 	@helm=$(HELM_PROGRAM) && assets="$(if $(KUBECONFIG),,$$(hack/cluster/build.sh))" && bin/e2e --helm="$$helm" $${assets:+--assets="$$assets"} $(E2E)
 

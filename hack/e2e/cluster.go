@@ -297,16 +297,18 @@ func (e *e2e) clusterUp(ctx context.Context) error {
 	if e.k, err = connect(e.kubeconfig); err != nil {
 		return err
 	}
-	archives, err := filepath.Glob(filepath.Join(e.flags.Images, "*.tar"))
-	if err != nil || len(archives) == 0 {
-		return fmt.Errorf("no images in %s; `make images` makes them", e.flags.Images)
-	}
-	for _, archive := range archives {
-		reference, err := referenceIn(archive)
-		if err != nil {
-			return err
+	var archives []string
+	for folder, names := range map[string]imageNames{e.flags.Images: e.images, filepath.Join(e.flags.Previous, "images"): e.previous} {
+		found, err := filepath.Glob(filepath.Join(folder, "*.tar"))
+		if err != nil || len(found) == 0 {
+			return fmt.Errorf("no images in %s; `make e2e` makes them", folder)
 		}
-		e.images[strings.TrimSuffix(filepath.Base(archive), ".tar")] = reference
+		for _, archive := range found {
+			if names[strings.TrimSuffix(filepath.Base(archive), ".tar")], err = referenceIn(archive); err != nil {
+				return err
+			}
+		}
+		archives = append(archives, found...)
 	}
 	switch {
 	case e.flags.Kubeconfig == "":

@@ -62,6 +62,7 @@ type e2e struct {
 	address        string // of this machine, for Pods
 	k              *kube
 	images         imageNames
+	previous       imageNames // of the release before
 
 	peers       *peers
 	database    *pgtest.Server
@@ -90,7 +91,7 @@ func (n imageNames) split(name string) (repository, tag string) {
 
 // install brings everything up, as docs/install.md tells.
 func (e *e2e) install(ctx context.Context) (err error) {
-	e.images = imageNames{}
+	e.images, e.previous = imageNames{}, imageNames{}
 	if err := e.clusterUp(ctx); err != nil {
 		return err
 	}
@@ -158,9 +159,11 @@ func (e *e2e) makeNamespaces(ctx context.Context) error {
 }
 
 // values are those of all templates.
-func (e *e2e) values() map[string]any {
-	operator, operatorTag := e.images.split("lti-operator")
-	handler, handlerTag := e.images.split("launch-handler")
+func (e *e2e) values() map[string]any { return e.valuesWith(e.images) }
+
+func (e *e2e) valuesWith(images imageNames) map[string]any {
+	operator, operatorTag := images.split("lti-operator")
+	handler, handlerTag := images.split("launch-handler")
 	return map[string]any{
 		"OperatorRepository": operator, "OperatorTag": operatorTag, "HandlerRepository": handler, "HandlerTag": handlerTag, "Round": e.round,
 		"SQLite": e.sqlite, "Peers": e.peers.url, "Address": e.address, "Database": e.databaseURL,
@@ -170,7 +173,7 @@ func (e *e2e) values() map[string]any {
 	}
 }
 
-func (e *e2e) valuesFile() (string, error) {
+func (e *e2e) valuesFile(images imageNames) (string, error) {
 	t, err := template.New("").Option("missingkey=error").Parse(valuesTemplate)
 	if err != nil {
 		return "", err
@@ -180,16 +183,20 @@ func (e *e2e) valuesFile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return path, errors.Join(t.Execute(f, e.values()), f.Close())
+	return path, errors.Join(t.Execute(f, e.valuesWith(images)), f.Close())
 }
 
 // installOperator installs the operator's chart, or upgrades it.
 func (e *e2e) installOperator(ctx context.Context, more ...string) error {
-	path, err := e.valuesFile()
+	return e.installRelease(ctx, "charts/lti-operator", e.images, more...)
+}
+
+func (e *e2e) installRelease(ctx context.Context, chart string, images imageNames, more ...string) error {
+	path, err := e.valuesFile(images)
 	if err != nil {
 		return err
 	}
-	return e.helm(ctx, append([]string{"upgrade", "--install", release, "charts/lti-operator", "--values", path, "--wait", "--timeout", "3m"}, more...)...)
+	return e.helm(ctx, append([]string{"upgrade", "--install", release, chart, "--values", path, "--wait", "--timeout", "3m"}, more...)...)
 }
 
 // installCharts installs both, and has the launch handlers trust the authority of our peers.

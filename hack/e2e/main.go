@@ -45,6 +45,7 @@ type flags struct {
 	Assets     string `help:"Folder with the programs of the cluster, as hack/cluster/build.sh prints it." type:"path"`
 	Helm       string `help:"The program helm." required:"" type:"existingfile"`
 	Images     string `help:"Folder with the images." default:"bin/images" type:"existingdir"`
+	Previous   string `help:"Folder with images and charts of the release before, as hack/e2e/previous.sh makes it." default:"bin/previous" type:"existingdir"`
 	KubectlLTI string `help:"The program kubectl-lti." default:"bin/kubectl-lti" type:"existingfile" name:"kubectl-lti"`
 	Keep       bool   `help:"Leave cluster and installation as they are when a phase has failed."`
 }
@@ -86,6 +87,7 @@ var phases = []phase{
 	{"rotate", "launches while signing keys are rotated", (*e2e).rotate, false},
 	{"changes", "launches during 100 changes in a minute", (*e2e).changes, false},
 	{"kill", "launches while a launch handler is killed, by signal and by force", (*e2e).kill, false},
+	{"upgrade", "launches while the release before is installed over this one, this one over it, and rolled back", (*e2e).upgrade, false},
 	{"propagation", "how long until a change is served by every launch handler", (*e2e).propagation, true},
 	{"reinstall", "helm uninstall keeps what must stay; an install takes it over", (*e2e).reinstall, false},
 	{"sqlite", "the gap of a restart with SQLite", (*e2e).sqliteRestart, true},

@@ -44,7 +44,7 @@ func (e *e2e) permissions(ctx context.Context) error {
 	}
 	e.report.check(e.phase, "the launch handler's account may no more than one without any permission", differ(handler, nobody))
 
-	path, err := e.valuesFile()
+	path, err := e.valuesFile(e.images)
 	if err != nil {
 		return err
 	}
