@@ -10,12 +10,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=hack/tools/lib.sh
 source "$here/lib.sh"
 
-name=${1:?usage: build.sh NAME, where NAME is controller-gen, golangci-lint or helm}
+name=${1:?usage: build.sh NAME, where NAME is controller-gen, golangci-lint, helm or kubeconform}
 dir=$here
 case $name in
 controller-gen) module=sigs.k8s.io/controller-tools package=$module/cmd/controller-gen variable=$module/pkg/version.version ;;
 golangci-lint) module=github.com/golangci/golangci-lint/v2 package=$module/cmd/golangci-lint variable=main.version ;;
 # In a module of its own: a new helm does not make golangci-lint be built again, which takes minutes.
+kubeconform) dir=$here/charts module=github.com/yannh/kubeconform package=$module/cmd/kubeconform variable=main.version ;;
 helm) dir=$here/charts module=helm.sh/helm/v4 package=$module/cmd/helm variable=$module/internal/version.version ;;
 *) die "no tool called $name: it must be listed here and in $here/go.mod or $here/charts/go.mod" ;;
 esac
