@@ -102,7 +102,7 @@ func (e *e2e) generatedSecrets(ctx context.Context) ([]corev1.Secret, error) {
 	if err := e.k.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{"app.kubernetes.io/managed-by": "lti-operator"}); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return strings.HasPrefix(s.Name, "default-keys-") }), nil
+	return slices.DeleteFunc(list.Items, func(s corev1.Secret) bool { return strings.Contains(s.Name, "-keys-") }), nil
 }
 
 func (e *e2e) reinstall(ctx context.Context) error {
