@@ -375,6 +375,7 @@ type Store interface {
 
 	Grades
 	Results
+	Registrations
 
 	// Ping reports whether the store can answer.
 	Ping(ctx context.Context) error

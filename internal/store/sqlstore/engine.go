@@ -169,7 +169,7 @@ func known(err error) bool {
 		store.ErrInvalid, store.ErrReplayed, store.ErrUnknownUser, store.ErrEmailInUse,
 		store.ErrSuspended, store.ErrIssuerChanged, store.ErrNotFound,
 		store.ErrTicketUnknown, store.ErrTicketUsed, store.ErrTicketExpired,
-		store.ErrKeyReused, store.ErrLeaseLost, store.ErrConflict, store.ErrTooMany,
+		store.ErrKeyReused, store.ErrLeaseLost, store.ErrConflict, store.ErrTooMany, store.ErrBusy,
 	} {
 		if errors.Is(err, k) {
 			return true

@@ -49,6 +49,8 @@ type Store struct {
 
 	grades  gradeStatements
 	results resultStatements
+
+	registrations registrationStatements
 }
 
 var _ store.Store = (*Store)(nil)
@@ -87,7 +89,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	for i, text := range moves {
 		moving = append(moving, statement{&s.moves[i], s.engine.Write, text})
 	}
-	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
+	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareRegistrations(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
 		{&s.accountBySubject, s.engine.Write, accountBySubject},
 		{&s.insertDirectoryAccount, s.engine.Write, insertDirectoryAccount},
 		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
@@ -145,15 +147,16 @@ func (s *Store) prepare(ctx context.Context) error {
 // as the tables grow; the tests of an engine ask it how it would go about them.
 func (s *Store) Lookups() map[string][]any {
 	return map[string][]any{
-		s.text(accountByLink):  {"realm", "user"},
-		s.text(accountByEmail): {"u@example.edu"},
-		s.text(readAccount):    {"realm", "user"},
-		s.text(findPending):    {hashNonce("token")},
-		s.text(findLaunch):     {"id"},
-		s.text(launchByNonce):  {"scope", hashNonce("nonce")},
-		s.text(findProgress):   {"subject", "activity"},
-		s.text(gradesOfPerson): {"subject", "activity"},
-		s.text(findGrade):      {"id"},
+		s.text(accountByLink):          {"realm", "user"},
+		s.text(accountByEmail):         {"u@example.edu"},
+		s.text(readAccount):            {"realm", "user"},
+		s.text(findPending):            {hashNonce("token")},
+		s.text(registrationLinkIsUsed): {hashNonce("token")},
+		s.text(findLaunch):             {"id"},
+		s.text(launchByNonce):          {"scope", hashNonce("nonce")},
+		s.text(findProgress):           {"subject", "activity"},
+		s.text(gradesOfPerson):         {"subject", "activity"},
+		s.text(findGrade):              {"id"},
 
 		s.text(findLearner):     {"realm", "learner"},
 		s.text(members):         {"line item", "", 10},

@@ -28,6 +28,7 @@ type Opener func(t *testing.T, now func() time.Time) store.Store
 func Run(t *testing.T, newDatabase func(t *testing.T) Opener) {
 	all := maps.Clone(gradeTests)
 	maps.Copy(all, resultTests)
+	maps.Copy(all, registrationTests)
 	maps.Copy(all, map[string]func(*testing.T, *fixture){
 		"an accepted launch comes back whole":                       testAcceptLaunch,
 		"a nonce is spent once in its scope":                        testReplay,
