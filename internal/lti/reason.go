@@ -170,6 +170,21 @@ const (
 	OperationUnsupported Code = "OperationUnsupported"
 	ResultUnknown        Code = "ResultUnknown"
 
+	// Dynamic registration.
+
+	RegistrationLinkInvalid          Code = "RegistrationLinkInvalid"
+	RegistrationLinkExpired          Code = "RegistrationLinkExpired"
+	RegistrationLinkUsed             Code = "RegistrationLinkUsed"
+	RegistrationLinkBusy             Code = "RegistrationLinkBusy"
+	RegistrationInitiationInvalid    Code = "RegistrationInitiationInvalid"
+	RegistrationAddressForbidden     Code = "RegistrationAddressForbidden"
+	RegistrationUnreachable          Code = "RegistrationUnreachable"
+	RegistrationConfigurationInvalid Code = "RegistrationConfigurationInvalid"
+	RegistrationRefused              Code = "RegistrationRefused"
+	RegistrationAnswerInvalid        Code = "RegistrationAnswerInvalid"
+	RegistrationMetadataInvalid      Code = "RegistrationMetadataInvalid"
+	RegistrationRedirectInvalid      Code = "RegistrationRedirectInvalid"
+
 	// Ourselves.
 
 	StoreUnavailable Code = "StoreUnavailable"
@@ -274,6 +289,18 @@ func reasonTable() []Reason {
 		{OutcomeUnknown, http.StatusNotFound, OtherParty, "There is no such result, or it is not one of this consumer key and activity."},
 		{OperationUnsupported, http.StatusNotImplemented, OtherParty, "This operation is not one of Basic Outcomes."},
 		{ResultUnknown, http.StatusNotFound, Academy, "There is no such result: the learner has not opened the activity."},
+		{RegistrationLinkInvalid, http.StatusForbidden, Academy, "The registration link is not known: mistyped, or replaced by a newer one."},
+		{RegistrationLinkExpired, http.StatusGone, Academy, "The registration link has expired."},
+		{RegistrationLinkUsed, http.StatusConflict, Academy, "The registration link was used before; each works once."},
+		{RegistrationLinkBusy, http.StatusConflict, OtherParty, "Another registration with this link is under way."},
+		{RegistrationInitiationInvalid, http.StatusBadRequest, OtherParty, "The registration was started without a usable address of the platform's OpenID configuration."},
+		{RegistrationAddressForbidden, http.StatusForbidden, Academy, "The platform has an address that the launch handler must not connect to."},
+		{RegistrationUnreachable, http.StatusBadGateway, OtherParty, "The platform did not answer in time while we registered."},
+		{RegistrationConfigurationInvalid, http.StatusBadGateway, OtherParty, "The platform's OpenID configuration cannot be used."},
+		{RegistrationRefused, http.StatusBadGateway, OtherParty, "The platform refused our registration."},
+		{RegistrationAnswerInvalid, http.StatusBadGateway, OtherParty, "The platform's answer to our registration cannot be used."},
+		{RegistrationMetadataInvalid, http.StatusBadRequest, OtherParty, "The tool's registration request cannot be used."},
+		{RegistrationRedirectInvalid, http.StatusBadRequest, OtherParty, "The redirect URIs in the tool's registration request cannot be used."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},
 		{NotReady, http.StatusServiceUnavailable, Learner, "The service is starting; try again in a moment."},
 		{InternalError, http.StatusInternalServerError, Academy, "Something went wrong on our side."},

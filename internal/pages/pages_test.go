@@ -68,6 +68,11 @@ func samples() map[string]page {
 			},
 		},
 		"leave": LeaveFrame{Address: "https://academy.acme.example/courses/7?a=1&lti_msg=Well+done"},
+		"register": Register{
+			Academy: "Acme Academy", Platform: "Moodle at Example University", Host: "moodle.example.edu", Action: "/platforms/moodle/register",
+			Fields: []Field{{"token", "t0k3n"}, {"openid_configuration", "https://moodle.example.edu/mod/lti/openid-configuration.php?a=1&b=2"}},
+		},
+		"registered": Registered{ID: "0123456789abcdef0123", Academy: "Acme Academy", Host: "moodle.example.edu"},
 	}
 }
 
@@ -111,7 +116,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
 		embeds := strings.HasPrefix(name, "tool")
 		switch {
-		case name != "submit" && name != "leave" && !embeds:
+		case name != "submit" && name != "leave" && name != "registered" && !embeds:
 			if strings.Contains(body, "<script") || strings.Contains(csp, "script-src") {
 				t.Errorf("%s: a page that needs no script has or allows one", name)
 			}
@@ -187,14 +192,16 @@ func TestHostileText(t *testing.T) {
 			Title: evil, ReturnURL: "https://a.example/?q=" + evil, Reload: "/a?q=" + evil, ToolURLs: []string{"https://a.example/" + evil},
 			Src: "https://a.example/?q=" + evil,
 		},
-		"leave": LeaveFrame{Address: "https://a.example/?q=%22%3E<script>" + evil},
+		"leave":      LeaveFrame{Address: "https://a.example/?q=%22%3E<script>" + evil},
+		"register":   Register{Academy: evil, Platform: evil, Host: evil, Action: "/a?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
+		"registered": Registered{ID: evil, Academy: evil, Host: evil},
 		"tool-form": ToolFrame{
 			Title: evil, Reload: "/a", ToolURLs: []string{"https://a.example"},
 			Form: &AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		},
 	} {
 		body := get(t, p, View{Lang: evil}).Body.String()
-		want := map[string]int{"submit": 1, "leave": 1, "tool": 2, "tool-form": 2}[name]
+		want := map[string]int{"submit": 1, "leave": 1, "registered": 1, "tool": 2, "tool-form": 2}[name]
 		if got := strings.Count(body, "<script"); got != want {
 			t.Errorf("%s: %d script elements, want %d:\n%s", name, got, want, body)
 		}
