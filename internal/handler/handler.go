@@ -26,6 +26,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/handler/learners"
 	"github.com/lti-operator/lti-operator/internal/handler/platform"
+	"github.com/lti-operator/lti-operator/internal/handler/registration"
 	"github.com/lti-operator/lti-operator/internal/handler/services"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/handler/web"
@@ -65,7 +66,9 @@ type Handler struct {
 	tool     *tool.Tool
 	platform *platform.Platform
 	services *services.Services
-	results  *results.Worker
+	// registration is dynamic registration in both roles.
+	registration *registration.Registrar
+	results      *results.Worker
 	// sealer is that of the table in use; nil before the first. target is where results are told.
 	sealer   atomic.Pointer[identity.Sealer]
 	target   atomic.Pointer[results.Target]
@@ -120,6 +123,7 @@ func New(o Options) (*Handler, error) {
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.platform = &platform.Platform{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
+	h.registration = &registration.Registrar{Store: o.Store, Doer: h.fetcher, Web: h.web, Now: o.Now}
 	h.results = &results.Worker{
 		Store: o.Store, Doer: h.fetcher, Target: h.target.Load, Log: o.Log, Now: o.Now, Jitter: jitter(o.Random), Observe: h.metrics.Result,
 	}
@@ -196,6 +200,7 @@ func (h *Handler) serve(index *routing.Index) error {
 	h.target.Store(h.webhook(index))
 	h.platform.Use(platform.Prepare(index, sealer, desk))
 	h.services.Use(services.Prepare(index, h.cache, sealer))
+	h.registration.Use(index)
 	// Last: what this one has is reported as served.
 	h.tool.Use(snapshot)
 	h.retainKeys(index)
@@ -342,6 +347,7 @@ func (h *Handler) Public() http.Handler {
 	h.tool.Register(mux)
 	h.platform.Register(mux)
 	h.services.Register(mux)
+	h.registration.Register(mux)
 	mux.HandleFunc("GET "+routing.PathLearnerCallback, h.learnerReturned)
 	mux.HandleFunc("GET "+routing.PathResults, h.tool.ForClients(identity.ScopeResults, h.services.ListForAcademy))
 	mux.HandleFunc("GET "+routing.PathResults+"/{id}", h.tool.ForClients(identity.ScopeResults, h.services.ShowForAcademy))

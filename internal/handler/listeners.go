@@ -221,6 +221,7 @@ func (h *Handler) Control() http.Handler {
 		}
 		web.WriteJSON(rw, http.StatusOK, list)
 	})
+	mux.HandleFunc("GET "+routing.PathControlRegistrations, h.listRegistrations)
 	mux.HandleFunc("GET "+routing.PathControlGrades, h.listGrades)
 	mux.HandleFunc("POST "+routing.PathControlGrades+"/{id}"+routing.PathControlSend, h.sendGrade)
 	mux.HandleFunc("GET "+routing.PathControlResults, h.listResults)

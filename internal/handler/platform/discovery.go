@@ -18,6 +18,7 @@ type configuration struct {
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
 	TokenEndpoint         string   `json:"token_endpoint"`
 	JWKSURI               string   `json:"jwks_uri"`
+	RegistrationEndpoint  string   `json:"registration_endpoint,omitempty"`
 	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgorithms        []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	Scopes                []string `json:"scopes_supported"`
@@ -56,11 +57,16 @@ func (p *Platform) discovery(rw http.ResponseWriter, r *http.Request) {
 		if !t.Privacy.WithholdEmail {
 			claims = append(claims, "email")
 		}
+		registration := ""
+		if t.Registration != nil && t.Active && p.Now().Before(t.Registration.ExpiresAt) {
+			registration = routing.ToolRegistrationURL(v.Academy.URL, t.Name)
+		}
 		web.WritePublicJSON(rw, configuration{
 			Issuer:                v.Academy.URL,
 			AuthorizationEndpoint: routing.ToolAuthenticationURL(v.Academy.URL, t.Name),
 			TokenEndpoint:         routing.ToolTokenURL(v.Academy.URL, t.Name),
 			JWKSURI:               routing.ToolJWKSURL(v.Academy.URL, t.Name),
+			RegistrationEndpoint:  registration,
 			AuthMethods:           []string{"private_key_jwt"},
 			AuthAlgorithms:        []string{"RS256"},
 			Scopes:                append([]string{"openid"}, Scopes(t)...),

@@ -49,8 +49,26 @@ func WritePublicJSON(rw http.ResponseWriter, v any) {
 // RefuseJSON answers a program: an OAuth error (RFC 6749 section 5.2) with our reason and the reference number in the
 // log.
 func (w *Responder) RefuseJSON(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string) {
-	w.refuseJSON(rw, r, about, err, oauthError, func(c lti.Code) int { return c.Reason().Status })
+	w.refuseJSON(rw, r, about, err, oauthError, func(c lti.Code) int { return c.Reason().Status }, describe)
 }
+
+// RefuseRegistration is RefuseJSON for a registration endpoint: a token that is not good has status 401 there (RFC 6750 section
+// 3.1), and the description says what is wrong with the request, which nobody else is told.
+func (w *Responder) RefuseRegistration(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string) {
+	statusOf := func(c lti.Code) int { return c.Reason().Status }
+	if oauthError == "invalid_token" {
+		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		statusOf = func(lti.Code) int { return http.StatusUnauthorized }
+	}
+	w.refuseJSON(rw, r, about, err, oauthError, statusOf, func(refusal *lti.Refusal) string {
+		if refusal.Detail == "" {
+			return describe(refusal)
+		}
+		return describe(refusal) + " " + refusal.Detail
+	})
+}
+
+func describe(refusal *lti.Refusal) string { return refusal.Code.Reason().Summary }
 
 // RefuseToken is RefuseJSON for a token endpoint: what is wrong with the request has status 400 there, whatever it is (RFC
 // 6749 section 5.2).
@@ -60,10 +78,13 @@ func (w *Responder) RefuseToken(rw http.ResponseWriter, r *http.Request, about *
 			return status
 		}
 		return http.StatusBadRequest
-	})
+	}, describe)
 }
 
-func (w *Responder) refuseJSON(rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string, statusOf func(lti.Code) int) {
+func (w *Responder) refuseJSON(
+	rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string,
+	statusOf func(lti.Code) int, description func(*lti.Refusal) string,
+) {
 	refusal := w.record(r, about, err)
 	status := statusOf(refusal.Code)
 	if refusal.Code == lti.ClientUnauthorized {
@@ -73,7 +94,7 @@ func (w *Responder) refuseJSON(rw http.ResponseWriter, r *http.Request, about *A
 	RetryLater(rw, status)
 	WriteJSON(rw, status, map[string]string{
 		"error":             oauthError,
-		"error_description": refusal.Code.Reason().Summary,
+		"error_description": description(refusal.Refusal),
 		"reason":            string(refusal.Code),
 		"reference":         refusal.reference,
 	})

@@ -127,7 +127,8 @@ func (w *Responder) record(r *http.Request, about *About, err error) recorded {
 	if len(about.Missing) > 0 {
 		attrs = append(attrs, slog.String("missing", strings.Join(about.Missing, ",")))
 	}
-	if refusal.Code == lti.InternalError || refusal.Code == lti.StoreUnavailable || refusal.Code == lti.KeysUnreachable {
+	switch refusal.Code {
+	case lti.InternalError, lti.StoreUnavailable, lti.KeysUnreachable, lti.RegistrationUnreachable, lti.RegistrationAddressForbidden:
 		// Only these causes are ours to print: others may quote what the other party sent.
 		if cause := refusal.Unwrap(); cause != nil {
 			attrs = append(attrs, slog.String("cause", cause.Error()))

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package registration is the HTTP surface of LTI Dynamic Registration 1.0 in both roles: we register at a platform whose
+// administrator opens our link, and tools register with us. What comes of it is kept for the operator; nothing of it is used
+// before it is approved.
+package registration
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/lti/registration"
+	"github.com/lti-operator/lti-operator/internal/lti/service"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// Registrar serves registrations. Its fields are set once, before the first request.
+type Registrar struct {
+	Store store.Registrations
+	// Doer reaches platforms: guarded, and without following redirects.
+	Doer service.Doer
+	Web  *web.Responder
+	Now  func() time.Time
+
+	index atomic.Pointer[routing.Index]
+}
+
+// Use makes a table the one that the following requests are served from.
+func (g *Registrar) Use(index *routing.Index) { g.index.Store(index) }
+
+// Register adds the addresses of registrations.
+func (g *Registrar) Register(mux *http.ServeMux) {
+	mux.HandleFunc("GET /platforms/{platform}/register", g.offer)
+	mux.HandleFunc("POST /platforms/{platform}/register", g.atPlatform)
+	mux.HandleFunc("POST /tools/{tool}/register", g.ofTool)
+}
+
+// visit is one request of a registration, with what is known about it so far.
+type visit struct {
+	*routing.Index
+	about web.About
+}
+
+// begin checks that anything is served.
+func (g *Registrar) begin(role string) (*visit, error) {
+	v := &visit{Index: g.index.Load(), about: web.About{Version: launch.Version13, Role: role}}
+	if v.Index == nil {
+		return v, lti.Refuse(lti.NotReady, "no routing table yet")
+	}
+	v.about.FrameAncestors = strings.Join(v.Academy.FrameAncestors, " ")
+	if !v.Academy.Active {
+		return v, lti.Refuse(lti.AcademyDeactivated, "")
+	}
+	return v, nil
+}
+
+// admits checks a token. Whether there is another link, or none, or not even the object, is told to nobody without the token.
+func (g *Registrar) admits(link *routing.RegistrationLink, token string) error {
+	sum := sha256.Sum256([]byte(token))
+	var known []byte
+	if link != nil {
+		known = link.TokenSHA256
+	}
+	if subtle.ConstantTimeCompare(sum[:], known) != 1 {
+		return lti.Refuse(lti.RegistrationLinkInvalid, "")
+	}
+	if !g.Now().Before(link.ExpiresAt) {
+		return lti.Refuse(lti.RegistrationLinkExpired, "")
+	}
+	return nil
+}
+
+// once does something with a link that may be done once. What is refused, and what fails, leaves the link as it was.
+func (g *Registrar) once(ctx context.Context, link *routing.RegistrationLink, do func(ctx context.Context) (*routing.Registration, error)) (*routing.Registration, error) {
+	claimed := store.RegistrationLink{Hash: store.Hash(link.TokenSHA256), ExpiresAt: link.ExpiresAt}
+	lease, err := g.Store.ClaimRegistrationLink(ctx, claimed)
+	if err != nil {
+		return nil, storeRefusal(err)
+	}
+	// From here on it is finished, whoever has gone away: the other system may have registered us already.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
+	defer cancel()
+	r, err := do(ctx)
+	if err == nil {
+		err = g.complete(ctx, claimed.Hash, lease, r)
+	}
+	if err != nil {
+		if failed := g.Store.ReleaseRegistrationLink(context.WithoutCancel(ctx), claimed.Hash, lease); failed != nil {
+			g.Web.Log.WarnContext(ctx, "a registration link stays held until its lease is over", "error", failed.Error())
+		}
+		return nil, err
+	}
+	g.Web.Log.InfoContext(ctx, "registered", "kind", r.Kind, "name", r.Name, "registration", r.ID)
+	return r, nil
+}
+
+// attemptTimeout bounds an attempt: two requests to the other system and the store. It is less than what the listener gives to
+// a request, and than the lease.
+const attemptTimeout = 25 * time.Second
+
+func (g *Registrar) complete(ctx context.Context, link store.Hash, lease string, r *routing.Registration) error {
+	document, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	kept := store.Registration{Kind: r.Kind, Name: r.Name, ID: r.ID, Document: document}
+	return storeRefusal(g.Store.CompleteRegistration(ctx, link, lease, kept))
+}
+
+// List returns all registrations, oldest first. They may hold secrets.
+func (g *Registrar) List(ctx context.Context) (routing.Registrations, error) {
+	kept, err := g.Store.Registrations(ctx)
+	if err != nil {
+		return routing.Registrations{}, err
+	}
+	all := routing.Registrations{Items: make([]routing.Registration, len(kept))}
+	for i := range kept {
+		if err := json.Unmarshal(kept[i].Document, &all.Items[i]); err != nil {
+			return routing.Registrations{}, fmt.Errorf("a registration of %s %s: %w", kept[i].Kind, kept[i].Name, err)
+		}
+		all.Items[i].RegisteredAt = kept[i].RegisteredAt
+	}
+	return all, nil
+}
+
+// newRegistration names what was registered by all values that a launch relies on.
+func newRegistration(kind, name string, platform *routing.RegisteredPlatform, tool *routing.RegisteredTool) *routing.Registration {
+	r := &routing.Registration{Kind: kind, Name: name, Platform: platform, Tool: tool}
+	one := func(value string) []string { return []string{value} }
+	if p := platform; p != nil {
+		r.ID = registration.ID(kind, name, one(p.Issuer), one(p.ClientID), one(p.AuthenticationURL), one(p.AccessTokenURL),
+			one(p.AccessTokenAudience), one(p.JWKSURL), one(p.DeploymentID))
+	}
+	if t := tool; t != nil {
+		var parameters []string
+		for _, p := range t.Parameters {
+			parameters = append(parameters, p.Name, p.Value)
+		}
+		r.ID = registration.ID(kind, name, one(t.LoginInitiationURL), one(t.JWKSURL), t.RedirectURIs, one(t.LaunchURL), one(t.DeepLinkingURL), parameters)
+	}
+	return r
+}
+
+// storeRefusal translates what the store says.
+func storeRefusal(err error) error {
+	switch {
+	case errors.Is(err, store.ErrTicketUsed):
+		return lti.Refuse(lti.RegistrationLinkUsed, "").Because(err)
+	case errors.Is(err, store.ErrTicketExpired):
+		return lti.Refuse(lti.RegistrationLinkExpired, "").Because(err)
+	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrLeaseLost):
+		return lti.Refuse(lti.RegistrationLinkBusy, "").Because(err)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
+	}
+	return err
+}
