@@ -134,8 +134,12 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 			}
 		}
 	}
-	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion"} {
+	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion", "token", "registration_token"} {
 		handle(r.PostForm[name]...)
+	}
+	if strings.HasSuffix(r.URL.Path, "/register") {
+		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		handle(append(r.URL.Query()["token"], r.URL.Query().Get("registration_token"), bearer)...)
 	}
 	for _, c := range w.Result().Cookies() {
 		handle(c.Value)

@@ -65,12 +65,16 @@ func (a *academy) refusedJSON(x answer, code lti.Code) string {
 	if body.Error == "invalid_client" && x.Code == http.StatusBadRequest {
 		status = http.StatusBadRequest // a token endpoint (RFC 6749 section 5.2)
 	}
-	if body.Reason != string(code) || x.Code != status || body.Description != code.Reason().Summary {
+	if body.Error == "invalid_token" {
+		status = http.StatusUnauthorized // RFC 6750 section 3.1
+	}
+	if body.Reason != string(code) || x.Code != status || !strings.HasPrefix(body.Description, code.Reason().Summary) {
 		a.t.Fatalf("refused with %d %+v instead of %s", x.Code, body, code)
 	}
 	switch body.Error {
 	case "invalid_client", "invalid_grant", "invalid_token", "invalid_request", "temporarily_unavailable",
-		"invalid_scope", "unsupported_grant_type", "insufficient_scope", "server_error":
+		"invalid_scope", "unsupported_grant_type", "insufficient_scope", "server_error",
+		"invalid_redirect_uri", "invalid_client_metadata", "access_denied":
 	default:
 		a.t.Errorf("error %q is none of OAuth's", body.Error)
 	}
