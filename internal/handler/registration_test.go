@@ -559,6 +559,10 @@ func TestAToolThatIsRefusedLeavesTheLink(t *testing.T) {
 		}
 		return changed
 	}
+	manyMore := ""
+	for i := range 10 {
+		manyMore += fmt.Sprintf(`", "https://moodle.example/%d%s`, i, strings.Repeat("x", 2000))
+	}
 	redirect := func(uri string) string { return replace("https://moodle.example/deep.php", uri) }
 	for name, c := range map[string]struct {
 		tool, token, body string
@@ -578,6 +582,7 @@ func TestAToolThatIsRefusedLeavesTheLink(t *testing.T) {
 		"keys over http":           {"lab", toolLink, replace("https://moodle.example/jwks.php", "http://moodle.example/jwks.php"), lti.RegistrationMetadataInvalid, "invalid_client_metadata"},
 		"code":                     {"lab", toolLink, replace(`["id_token"]`, `["code"]`), lti.RegistrationMetadataInvalid, "invalid_client_metadata"},
 		"form":                     {"lab", toolLink, "redirect_uris=x", lti.RegistrationMetadataInvalid, "invalid_client_metadata"},
+		"more than is kept":        {"lab", toolLink, redirect("https://moodle.example/" + strings.Repeat("x", 2000) + manyMore), lti.RegistrationMetadataInvalid, "invalid_client_metadata"},
 		"more than a registration": {"lab", toolLink, replace(`"Moodle"`, `"`+strings.Repeat("x", 256<<10)+`"`), lti.RequestTooLarge, "invalid_client_metadata"},
 	} {
 		x := a.registerTool(c.tool, c.token, c.body)

@@ -110,10 +110,19 @@ func (g *Registrar) once(ctx context.Context, link *routing.RegistrationLink, do
 // a request, and than the lease.
 const attemptTimeout = 25 * time.Second
 
+// maxRegistration is the longest registration that is kept, as JSON in bytes. A real one has about a thousand. The operator
+// reads all at once, and one other party must not be able to fill that.
+const maxRegistration = 16 << 10
+
 func (g *Registrar) complete(ctx context.Context, link store.Hash, lease string, r *routing.Registration) error {
 	document, err := json.Marshal(r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(document) > maxRegistration && r.Kind == routing.KindTool:
+		return lti.Refuse(lti.RegistrationMetadataInvalid, "its values have more than %d bytes", maxRegistration)
+	case len(document) > maxRegistration:
+		return lti.Refuse(lti.RegistrationAnswerInvalid, "its values have more than %d bytes", maxRegistration)
 	}
 	kept := store.Registration{Kind: r.Kind, Name: r.Name, ID: r.ID, Document: document}
 	return storeRefusal(g.Store.CompleteRegistration(ctx, link, lease, kept))
@@ -141,14 +150,14 @@ func newRegistration(kind, name string, platform *routing.RegisteredPlatform, to
 	one := func(value string) []string { return []string{value} }
 	if p := platform; p != nil {
 		r.ID = registration.ID(kind, name, one(p.Issuer), one(p.ClientID), one(p.AuthenticationURL), one(p.AccessTokenURL),
-			one(p.AccessTokenAudience), one(p.JWKSURL), one(p.DeploymentID))
+			one(p.AccessTokenAudience), one(p.JWKSURL), one(p.JWKS), one(p.DeploymentID))
 	}
 	if t := tool; t != nil {
 		var parameters []string
 		for _, p := range t.Parameters {
 			parameters = append(parameters, p.Name, p.Value)
 		}
-		r.ID = registration.ID(kind, name, one(t.LoginInitiationURL), one(t.JWKSURL), t.RedirectURIs, one(t.LaunchURL), one(t.DeepLinkingURL), parameters)
+		r.ID = registration.ID(kind, name, one(t.LoginInitiationURL), one(t.JWKSURL), one(t.JWKS), t.RedirectURIs, one(t.LaunchURL), one(t.DeepLinkingURL), parameters)
 	}
 	return r
 }
