@@ -41,6 +41,12 @@ const (
 	ReasonPublishFailed        = "PublishFailed"
 	ReasonRegistered           = "Registered"
 	ReasonAwaitingRegistration = "AwaitingRegistration"
+	// ReasonRegistrationPending: something has registered by the link, and nobody has approved it.
+	ReasonRegistrationPending = "RegistrationPending"
+	// ReasonRegistrationNotFound: spec approves a registration that is not known.
+	ReasonRegistrationNotFound = "RegistrationNotFound"
+	// ReasonRegistrationInvalid: the approved registration has values that cannot be used.
+	ReasonRegistrationInvalid = "RegistrationInvalid"
 
 	ReasonAcademyNotFound       = "AcademyNotFound"
 	ReasonAcademyNotAccepted    = "AcademyNotAccepted"

@@ -13,6 +13,8 @@ import (
 type PeerURL string
 
 // LTIPlatformSpec describes another learning system that may launch the academy's activities.
+// +kubebuilder:validation:XValidation:rule="!has(self.lti13) || !has(self.registration)",message="give lti13 or registration, not both: lti13 holds values that were handed over, registration.dynamic gets them by a link"
+// +kubebuilder:validation:XValidation:rule="!has(self.deployments) || self.deployments.policy != 'Listed' || has(self.registration) || (has(self.deployments.list) && self.deployments.list.size() > 0)",message="policy Listed needs at least one entry in list (only with registration.dynamic the registered deployment is enough)"
 type LTIPlatformSpec struct {
 	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
 	// +optional
@@ -43,6 +45,10 @@ type LTIPlatformSpec struct {
 	// complete without it.
 	// +optional
 	LTI13 *PlatformLTI13 `json:"lti13,omitempty"`
+
+	// registration lets the platform register by a link instead of lti13.
+	// +optional
+	Registration *PlatformRegistration `json:"registration,omitempty"`
 
 	// lti12 gives the platform one consumer key and secret for all activities that it may open, beside the key that each
 	// activity has of its own.
@@ -171,10 +177,10 @@ const (
 )
 
 // PlatformDeployments are the deployments of the tool in the platform.
-// +kubebuilder:validation:XValidation:rule="self.policy != 'Listed' || (has(self.list) && self.list.size() > 0)",message="policy Listed needs at least one entry in list"
 // +kubebuilder:validation:XValidation:rule="self.policy != 'Any' || !has(self.list) || self.list.size() == 0",message="policy Any takes no list"
 type PlatformDeployments struct {
-	// policy: Listed accepts the deployments in list only; Any accepts every deployment of the registration.
+	// policy: Listed accepts the deployments in list only, and that of the approved registration; Any accepts every
+	// deployment of the registration.
 	// +required
 	Policy DeploymentPolicy `json:"policy"`
 	// list of accepted deployments.
@@ -225,6 +231,9 @@ type LTIPlatformStatus struct {
 	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
 	// +optional
 	NextRotationAt *metav1.Time `json:"nextRotationAt,omitempty"`
+	// registration is the link by which the platform registers, and what has registered.
+	// +optional
+	Registration *PlatformRegistrationStatus `json:"registration,omitempty"`
 	// lti12 are the values of form launches with the platform's own key.
 	// +optional
 	LTI12 *PlatformLTI12Status `json:"lti12,omitempty"`
@@ -360,10 +369,13 @@ func (p *LTIPlatform) LTI12SecretName() (name string, generated bool) {
 	return p.Name + ".lti12", true
 }
 
-// Lists tells whether the spec has something to say about the deployment: it is listed, activated or not, or all are
-// accepted.
+// Lists tells whether the spec has something to say about the deployment: it is listed, activated or not, that of the
+// approved registration, or all are accepted.
 func (p *LTIPlatform) Lists(deploymentID string) bool {
 	if p.EffectiveDeploymentPolicy() == DeploymentsAny {
+		return true
+	}
+	if k := p.Approved(); k != nil && k.DeploymentID == deploymentID {
 		return true
 	}
 	for _, d := range p.Spec.Deployments.List {

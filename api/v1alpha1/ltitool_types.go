@@ -7,6 +7,7 @@ import (
 )
 
 // LTIToolSpec describes another system whose activities the academy's learners may open.
+// +kubebuilder:validation:XValidation:rule="!has(self.lti13) || !has(self.registration)",message="give lti13 or registration, not both: lti13 holds values that were handed over, registration.dynamic gets them by a link"
 type LTIToolSpec struct {
 	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
 	// +optional
@@ -37,6 +38,10 @@ type LTIToolSpec struct {
 	// without it.
 	// +optional
 	LTI13 *ToolLTI13 `json:"lti13,omitempty"`
+
+	// registration lets the tool register by a link instead of lti13.
+	// +optional
+	Registration *ToolRegistration `json:"registration,omitempty"`
 
 	// privacy says what this tool is told about learners, in launches, parameters and services alike. Left out: everything.
 	// +optional
@@ -155,6 +160,9 @@ type LTIToolStatus struct {
 	// nextRotationAt is when the next key begins to sign, or when the rotation to it is due; absent when neither is known.
 	// +optional
 	NextRotationAt *metav1.Time `json:"nextRotationAt,omitempty"`
+	// registration is the link by which the tool registers, and what has registered.
+	// +optional
+	Registration *ToolRegistrationStatus `json:"registration,omitempty"`
 }
 
 // ToolDetails are the values that the tool's administrator pastes.
