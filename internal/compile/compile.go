@@ -56,8 +56,10 @@ type Result struct {
 	Awaits string
 	// Deactivated is set when the resource is switched off by its own spec.
 	Deactivated bool
-	// Registered is set for platforms and tools whose other side has filled in its values.
-	Registered bool
+	// Registered is set for platforms and tools whose other side has filled in its values. RegistrationReason and
+	// RegistrationMessage say more about it; empty for what is always said.
+	Registered                              bool
+	RegistrationReason, RegistrationMessage string
 	// Served is set when the table holds the resource at this generation.
 	Served bool
 
@@ -67,7 +69,10 @@ type Result struct {
 	LTI12           *v1alpha1.ActivityLTI12Status
 	LTI13           *v1alpha1.ActivityLTI13Status
 	External        *v1alpha1.ActivityExternalStatus
-	Keys            []v1alpha1.SigningKey
+	// PlatformRegistration and ToolRegistration are set while spec asks for dynamic registration.
+	PlatformRegistration *v1alpha1.PlatformRegistrationStatus
+	ToolRegistration     *v1alpha1.ToolRegistrationStatus
+	Keys                 []v1alpha1.SigningKey
 	// NextRotation is when a next key signs, or is to be made; nil when neither is known.
 	NextRotation *metav1.Time
 }
@@ -153,6 +158,8 @@ func (r *Result) apply(verdicts ...verdict) {
 func (r *Result) Equal(other *Result) bool {
 	return r.Generation == other.Generation && r.Accepted == other.Accepted && r.Reason == other.Reason && r.Message == other.Message &&
 		r.Awaits == other.Awaits && r.Deactivated == other.Deactivated && r.Registered == other.Registered && r.Served == other.Served &&
+		r.RegistrationReason == other.RegistrationReason && r.RegistrationMessage == other.RegistrationMessage &&
+		reflect.DeepEqual(r.PlatformRegistration, other.PlatformRegistration) && reflect.DeepEqual(r.ToolRegistration, other.ToolRegistration) &&
 		equal(r.LTI12, other.LTI12) && equal(r.LTI13, other.LTI13) && equal(r.External, other.External) && equal(r.PlatformLTI12, other.PlatformLTI12) &&
 		r.NextRotation.Equal(other.NextRotation) && equal(r.ToolDetails, other.ToolDetails) &&
 		reflect.DeepEqual(r.PlatformDetails, other.PlatformDetails) && reflect.DeepEqual(r.Keys, other.Keys)

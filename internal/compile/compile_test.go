@@ -93,10 +93,16 @@ func TestStatusIsNeverLookedAt(t *testing.T) {
 			other.Academy.SetConditions(conditions)
 		}
 		for _, p := range other.Platforms {
-			p.Status = v1alpha1.LTIPlatformStatus{Conditions: conditions, Details: &v1alpha1.PlatformDetails{Domain: "other.example"}}
+			p.Status = v1alpha1.LTIPlatformStatus{
+				Conditions: conditions, Details: &v1alpha1.PlatformDetails{Domain: "other.example"}, Registration: &v1alpha1.PlatformRegistrationStatus{
+					Known: []v1alpha1.KnownPlatformRegistration{{KnownRegistration: knownElsewhere(p.Dynamic()), Issuer: "https://other.example", DeploymentID: "other"}},
+				},
+			}
 		}
 		for _, x := range other.Tools {
-			x.Status = v1alpha1.LTIToolStatus{Conditions: conditions, Details: &v1alpha1.ToolDetails{ClientID: "other"}}
+			x.Status = v1alpha1.LTIToolStatus{Conditions: conditions, Details: &v1alpha1.ToolDetails{ClientID: "other"}, Registration: &v1alpha1.ToolRegistrationStatus{
+				Known: []v1alpha1.KnownToolRegistration{{KnownRegistration: knownElsewhere(x.Dynamic()), LoginInitiationURL: "https://other.example"}},
+			}}
 		}
 		for _, a := range other.Activities {
 			a.Status = v1alpha1.LTIActivityStatus{Conditions: conditions, LTI12: &v1alpha1.ActivityLTI12Status{CredentialsSecretName: "other"}}
@@ -105,6 +111,14 @@ func TestStatusIsNeverLookedAt(t *testing.T) {
 			t.Errorf("the output depends on status:\n%s", diff)
 		}
 	})
+}
+
+// knownElsewhere is the approved registration as a status could tell it.
+func knownElsewhere(d *v1alpha1.DynamicRegistration) v1alpha1.KnownRegistration {
+	if d == nil {
+		return v1alpha1.KnownRegistration{}
+	}
+	return v1alpha1.KnownRegistration{ID: d.Approved, State: v1alpha1.RegistrationApproved}
 }
 
 // Results become status, events and logs; everything in the table but the keys becomes ConfigMaps.
@@ -435,8 +449,17 @@ func secretValues(t *testing.T, name string) []string {
 			continue
 		}
 		for key, value := range stored(t, document).Data {
-			if key == v1alpha1.SecretKeyConsumerKey || key == keys.DataKeyTimes {
+			if key == v1alpha1.SecretKeyConsumerKey || key == keys.DataKeyTimes || key == v1alpha1.SecretKeyExpiresAt {
 				continue // not a secret: it stands in every launch, or in status
+			}
+			if strings.HasSuffix(key, v1alpha1.SecretKeyRegistrationSuffix) {
+				var r routing.Registration
+				if err := json.Unmarshal(value, &r); err != nil {
+					t.Fatal(err)
+				}
+				if r.Platform != nil {
+					out = append(out, r.Platform.ClientConfigurationToken, r.Platform.ClientConfigurationURL)
+				}
 			}
 			out = append(out, base64.StdEncoding.EncodeToString(value))
 			for _, line := range strings.Split(string(value), "\n") {
@@ -468,20 +491,23 @@ func shuffle[T any](in []T, seed uint64) []T {
 func render(t *testing.T, o *Output) []byte {
 	t.Helper()
 	type result struct {
-		Accepted        string                           `json:"accepted"`
-		Reason          string                           `json:"reason"`
-		Message         string                           `json:"message"`
-		Generation      int64                            `json:"generation"`
-		Deactivated     bool                             `json:"deactivated,omitempty"`
-		Registered      bool                             `json:"registered,omitempty"`
-		Served          bool                             `json:"served"`
-		PlatformDetails *v1alpha1.PlatformDetails        `json:"platformDetails,omitempty"`
-		ToolDetails     *v1alpha1.ToolDetails            `json:"toolDetails,omitempty"`
-		LTI12           *v1alpha1.ActivityLTI12Status    `json:"lti12,omitempty"`
-		LTI13           *v1alpha1.ActivityLTI13Status    `json:"lti13,omitempty"`
-		External        *v1alpha1.ActivityExternalStatus `json:"external,omitempty"`
-		Keys            []v1alpha1.SigningKey            `json:"keys,omitempty"`
-		NextRotation    *metav1.Time                     `json:"nextRotation,omitempty"`
+		Accepted        string                               `json:"accepted"`
+		Reason          string                               `json:"reason"`
+		Message         string                               `json:"message"`
+		Generation      int64                                `json:"generation"`
+		Deactivated     bool                                 `json:"deactivated,omitempty"`
+		Registered      bool                                 `json:"registered,omitempty"`
+		Served          bool                                 `json:"served"`
+		PlatformDetails *v1alpha1.PlatformDetails            `json:"platformDetails,omitempty"`
+		ToolDetails     *v1alpha1.ToolDetails                `json:"toolDetails,omitempty"`
+		LTI12           *v1alpha1.ActivityLTI12Status        `json:"lti12,omitempty"`
+		LTI13           *v1alpha1.ActivityLTI13Status        `json:"lti13,omitempty"`
+		External        *v1alpha1.ActivityExternalStatus     `json:"external,omitempty"`
+		Keys            []v1alpha1.SigningKey                `json:"keys,omitempty"`
+		NextRotation    *metav1.Time                         `json:"nextRotation,omitempty"`
+		Registration    string                               `json:"registration,omitempty"`
+		OfPlatform      *v1alpha1.PlatformRegistrationStatus `json:"ofPlatform,omitempty"`
+		OfTool          *v1alpha1.ToolRegistrationStatus     `json:"ofTool,omitempty"`
 	}
 	type table struct {
 		Academy             routing.Academy              `json:"academy"`
@@ -503,6 +529,7 @@ func render(t *testing.T, o *Output) []byte {
 		out.Results[ref.Kind+"/"+ref.Name] = result{
 			string(r.Accepted), r.Reason, r.Message, r.Generation, r.Deactivated, r.Registered, r.Served,
 			r.PlatformDetails, r.ToolDetails, r.LTI12, r.LTI13, r.External, r.Keys, r.NextRotation,
+			strings.Trim(r.RegistrationReason+": "+r.RegistrationMessage, ": "), r.PlatformRegistration, r.ToolRegistration,
 		}
 	}
 	if o.Table != nil {

@@ -64,14 +64,16 @@ func TestEveryFieldOfAResultCounts(t *testing.T) {
 	base := func() Result {
 		return Result{
 			Generation: 1, Accepted: metav1.ConditionTrue, Reason: "a", Message: "b",
-			PlatformDetails: &v1alpha1.PlatformDetails{Domain: "d", AliasRedirectURIs: []string{"e"}},
-			PlatformLTI12:   &v1alpha1.PlatformLTI12Status{CredentialsSecretName: "f"},
-			ToolDetails:     &v1alpha1.ToolDetails{ClientID: "g"},
-			LTI12:           &v1alpha1.ActivityLTI12Status{LaunchURL: "h"},
-			LTI13:           &v1alpha1.ActivityLTI13Status{ResourceURL: "i"},
-			External:        &v1alpha1.ActivityExternalStatus{StartURL: "k"},
-			Keys:            []v1alpha1.SigningKey{{KeyID: "j"}},
-			NextRotation:    new(metav1.NewTime(time.Unix(1, 0))),
+			PlatformDetails:      &v1alpha1.PlatformDetails{Domain: "d", AliasRedirectURIs: []string{"e"}},
+			PlatformLTI12:        &v1alpha1.PlatformLTI12Status{CredentialsSecretName: "f"},
+			ToolDetails:          &v1alpha1.ToolDetails{ClientID: "g"},
+			LTI12:                &v1alpha1.ActivityLTI12Status{LaunchURL: "h"},
+			LTI13:                &v1alpha1.ActivityLTI13Status{ResourceURL: "i"},
+			External:             &v1alpha1.ActivityExternalStatus{StartURL: "k"},
+			PlatformRegistration: &v1alpha1.PlatformRegistrationStatus{Known: []v1alpha1.KnownPlatformRegistration{{Issuer: "l"}}},
+			ToolRegistration:     &v1alpha1.ToolRegistrationStatus{Known: []v1alpha1.KnownToolRegistration{{Name: "m"}}},
+			Keys:                 []v1alpha1.SigningKey{{KeyID: "j"}},
+			NextRotation:         new(metav1.NewTime(time.Unix(1, 0))),
 		}
 	}
 	a, b := base(), base()
@@ -86,6 +88,11 @@ func TestEveryFieldOfAResultCounts(t *testing.T) {
 		func(r *Result) { r.Awaits = "x" },
 		func(r *Result) { r.Deactivated = true },
 		func(r *Result) { r.Registered = true },
+		func(r *Result) { r.RegistrationReason = "x" },
+		func(r *Result) { r.RegistrationMessage = "x" },
+		func(r *Result) { r.PlatformRegistration.Known[0].Issuer = "x" },
+		func(r *Result) { r.PlatformRegistration = nil },
+		func(r *Result) { r.ToolRegistration.Known[0].Name = "x" },
 		func(r *Result) { r.Served = true },
 		func(r *Result) { r.PlatformDetails.AliasRedirectURIs[0] = "x" },
 		func(r *Result) { r.PlatformDetails = nil },

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,14 +159,19 @@ func (c *compiler) platforms() {
 				r.PlatformLTI12 = &v1alpha1.PlatformLTI12Status{CredentialsSecretName: name}
 			}
 		}
-		lti13, duplicate := platformLTI13(p), verdict{}
+		lti13, duplicate, field := platformLTI13(p), verdict{}, "spec.lti13"
+		self := c.dynamic(v1alpha1.KindPlatform, p.Name, p.Dynamic())
+		registered := self.platform()
+		if registered != nil {
+			lti13, field = &registered.PlatformLTI13, approvedField
+		}
 		if lti13 != nil {
 			id := registration{lti13.Issuer, lti13.ClientID}
 			if first, taken := claimed[id]; taken {
 				// Only the registration is in doubt: what was handed out for it, and its key, stay served.
 				lti13 = nil
 				duplicate = refused(v1alpha1.ReasonDuplicateRegistration, fmt.Sprintf(
-					"spec.lti13: the older LTIPlatform %s has the same issuer and clientID; a launch could not tell them apart", first))
+					"%s: the older LTIPlatform %s has the same issuer and clientID; a launch could not tell them apart", field, first))
 			} else {
 				claimed[id] = p.Name
 			}
@@ -180,7 +186,9 @@ func (c *compiler) platforms() {
 		secretName, generated := p.SigningKeySecretName()
 		own := c.signingKeys(v1alpha1.KindPlatform, p.Name, secretName, generated)
 		r.Keys, r.NextRotation = own.described, own.nextRotation
-		r.apply(academy, duplicate, inline, own.verdict, c.lti12[ref].verdict)
+		r.apply(academy, self.verdict, duplicate, inline, own.verdict, c.lti12[ref].verdict, self.linkVerdict)
+		r.PlatformRegistration = self.platformRegistration(p.Dynamic())
+		self.report(&r, lti13 != nil, duplicate)
 		if academy.ok() {
 			r.Served = true
 			entry := routing.Platform{
@@ -193,9 +201,10 @@ func (c *compiler) platforms() {
 				Users:          users(c.in.Academy.Spec.Users),
 				LTI13:          lti13,
 				AnyDeployment:  p.EffectiveDeploymentPolicy() == v1alpha1.DeploymentsAny,
-				Deployments:    platformDeployments(p),
+				Deployments:    platformDeployments(p, registered),
 				FrameAncestors: p.Spec.FrameAncestors,
 				PublicKeys:     own.public,
+				Registration:   self.link,
 			}
 			if u := p.Spec.Users; u != nil {
 				entry.PreviousIssuers = u.PreviousIssuers
@@ -258,13 +267,18 @@ func platformLTI13(p *v1alpha1.LTIPlatform) *routing.PlatformLTI13 {
 	return out
 }
 
-func platformDeployments(p *v1alpha1.LTIPlatform) []routing.Deployment {
-	if p.Spec.Deployments == nil {
+// platformDeployments are the listed deployments, and that of the approved registration unless it is among them.
+func platformDeployments(p *v1alpha1.LTIPlatform, registered *routing.RegisteredPlatform) []routing.Deployment {
+	if p.EffectiveDeploymentPolicy() == v1alpha1.DeploymentsAny {
 		return nil
 	}
 	var out []routing.Deployment
 	for _, d := range p.Spec.Deployments.List {
 		out = append(out, routing.Deployment{ID: d.ID, Title: d.Title, Active: d.Activation.Active()})
+	}
+	isRegistered := func(d routing.Deployment) bool { return d.ID == registered.DeploymentID }
+	if registered != nil && registered.DeploymentID != "" && !slices.ContainsFunc(out, isRegistered) {
+		out = append(out, routing.Deployment{ID: registered.DeploymentID, Active: true})
 	}
 	return out
 }
@@ -274,17 +288,24 @@ func checkInlineJWKS(jwks *string) verdict {
 	if jwks == nil {
 		return verdict{}
 	}
+	if bad := badInlineJWKS(*jwks); bad != "" {
+		return refused(v1alpha1.ReasonInvalidSpec, "spec.lti13.jwks: "+bad)
+	}
+	return verdict{}
+}
+
+func badInlineJWKS(jwks string) string {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := json.Unmarshal([]byte(*jwks), &set); err != nil {
+	if err := json.Unmarshal([]byte(jwks), &set); err != nil {
 		// The cause speaks of Go types, and may quote what was pasted.
-		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: not a JSON Web Key Set: it must be a JSON object such as {"keys": [...]}`)
+		return `not a JSON Web Key Set: it must be a JSON object such as {"keys": [...]}`
 	}
 	if len(set.Keys) == 0 {
-		return refused(v1alpha1.ReasonInvalidSpec, `spec.lti13.jwks: the keyset has no member "keys" with at least one key`)
+		return `the keyset has no member "keys" with at least one key`
 	}
-	return verdict{}
+	return ""
 }
 
 // ToolClientID and ToolDeploymentID are what a tool is told. They are made from the object's name, so that they survive
@@ -312,12 +333,18 @@ func (c *compiler) tools() {
 		own := c.signingKeys(v1alpha1.KindTool, t.Name, secretName, generated)
 		r.Keys, r.NextRotation = own.described, own.nextRotation
 		lti13, inline := toolLTI13(t)
-		r.apply(academy, inline, own.verdict)
+		self := c.dynamic(v1alpha1.KindTool, t.Name, t.Dynamic())
+		if registered := self.tool(); registered != nil {
+			lti13 = &registered.ToolLTI13
+		}
+		r.apply(academy, self.verdict, inline, own.verdict, self.linkVerdict)
+		r.ToolRegistration = self.toolRegistration(t.Dynamic())
+		self.report(&r, lti13 != nil, verdict{})
 		if academy.ok() {
 			r.Served = true
 			entry := routing.Tool{
 				Name: t.Name, Title: t.Spec.Title, Active: t.Spec.Activation.Active(), Generation: t.Generation, PublicKeys: own.public,
-				LTI13: lti13, Privacy: privacy(t.Spec.Privacy),
+				LTI13: lti13, Privacy: privacy(t.Spec.Privacy), Registration: self.link,
 			}
 			// What is left out stays so: tables of before these fields were there stay as they were.
 			if s := t.EffectiveAssignmentAndGrade(); s != v1alpha1.AssignmentAndGradeGradesAndLineItems {
