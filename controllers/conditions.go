@@ -23,6 +23,8 @@ type report struct {
 	outcome *Outcome
 	// registration is set for kinds that have another party.
 	registration bool
+	// linkEnded says that the link by which the other party registers has ended; empty while it has not.
+	linkEnded string
 	// warnings are what an academy warns of, by condition type. A type of warningTypes that is not in it is removed.
 	warnings map[string]state
 }
@@ -51,12 +53,8 @@ func setConditions(obj v1alpha1.Object, r report) {
 	programmed := programmedCondition(conditions, generation, r)
 	set(v1alpha1.ConditionProgrammed, programmed.status, programmed.reason, programmed.message)
 	if r.registration && r.outcome != nil {
-		if r.outcome.Registered {
-			set(v1alpha1.ConditionRegistered, metav1.ConditionTrue, v1alpha1.ReasonRegistered, "the values of the other party are filled in")
-		} else {
-			set(v1alpha1.ConditionRegistered, metav1.ConditionFalse, v1alpha1.ReasonAwaitingRegistration,
-				"hand status.details to the other party's administrator and fill in what comes back")
-		}
+		registered := registeredCondition(r)
+		set(v1alpha1.ConditionRegistered, registered.status, registered.reason, registered.message)
 	}
 	ready := readyCondition(accepted, programmed, r)
 	set(v1alpha1.ConditionReady, ready.status, ready.reason, ready.message)
@@ -94,6 +92,20 @@ func acceptedCondition(r report) state {
 		return state{metav1.ConditionUnknown, v1alpha1.ReasonPending, "not looked at yet"}
 	}
 	return state{r.outcome.Accepted, r.outcome.Reason, r.outcome.Message}
+}
+
+func registeredCondition(r report) state {
+	reason, message := r.outcome.RegistrationReason, r.outcome.RegistrationMessage
+	switch {
+	case r.outcome.Registered:
+		return state{metav1.ConditionTrue, v1alpha1.ReasonRegistered, cmp.Or(message, "the values of the other party are filled in")}
+	case reason == v1alpha1.ReasonAwaitingRegistration && r.linkEnded != "":
+		message = r.linkEnded
+	}
+	return state{
+		metav1.ConditionFalse, cmp.Or(reason, v1alpha1.ReasonAwaitingRegistration),
+		cmp.Or(message, "hand status.details to the other party's administrator and fill in what comes back"),
+	}
 }
 
 // programmedCondition keeps True for a generation once it has been True: later restarts of a handler show on the

@@ -17,40 +17,46 @@ import (
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/compile"
+	"github.com/lti-operator/lti-operator/internal/keys"
 )
 
-// observeEvery is how often the launch handlers are asked for deployments that launched and are not listed. An
-// administrator who waits for one is on the telephone, not in a hurry.
+// observeEvery is how often the launch handlers are asked for deployments that launched and are not listed, and for what
+// has registered. An administrator who waits for either is on the telephone, not in a hurry.
 const observeEvery = 10 * time.Second
 
-// deploymentObserver collects the deployments that launched and are not listed, for status: the administrator here has
-// no other way to learn the ID of a deployment that somebody has made there. It runs on the leader only.
-type deploymentObserver struct {
-	world    *cluster
+// patrol looks at something again and again. It runs on the leader only.
+type patrol struct {
 	clock    clock.WithTicker
 	interval time.Duration
-
-	mu sync.Mutex
-	// seen holds what the handlers of an academy reported last, by platform.
-	seen map[AcademyKey]map[string][]v1alpha1.UnknownDeployment
+	look     func(context.Context)
 }
 
 // Start implements manager.Runnable.
-func (o *deploymentObserver) Start(ctx context.Context) error {
-	ticker := o.clock.NewTicker(o.interval)
+func (p *patrol) Start(ctx context.Context) error {
+	ticker := p.clock.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C():
-			o.observe(ctx)
+			p.look(ctx)
 		}
 	}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (o *deploymentObserver) NeedLeaderElection() bool { return true }
+func (p *patrol) NeedLeaderElection() bool { return true }
+
+// deploymentObserver collects the deployments that launched and are not listed, for status: the administrator here has
+// no other way to learn the ID of a deployment that somebody has made there.
+type deploymentObserver struct {
+	world *cluster
+
+	mu sync.Mutex
+	// seen holds what the handlers of an academy reported last, by platform.
+	seen map[AcademyKey]map[string][]v1alpha1.UnknownDeployment
+}
 
 func (o *deploymentObserver) observe(ctx context.Context) {
 	var academies v1alpha1.LTIAcademyList
@@ -72,20 +78,12 @@ func (o *deploymentObserver) observe(ctx context.Context) {
 	}
 }
 
-// ask returns what the first handler that answers knows, by platform.
+// ask returns what the handlers know, by platform; nil when there is no handler.
 func (o *deploymentObserver) ask(ctx context.Context, key AcademyKey) (map[string][]v1alpha1.UnknownDeployment, error) {
-	academyKeys, err := o.world.academyKeys(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	endpoints, err := o.world.handlers.Endpoints(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	for _, endpoint := range endpoints {
-		list, askErr := o.world.handlers.UnknownDeployments(ctx, endpoint, academyKeys)
-		if err = askErr; err != nil {
-			continue
+	return firstAnswer(ctx, o.world, key, func(ctx context.Context, e HandlerEndpoint, k *keys.Academy) (map[string][]v1alpha1.UnknownDeployment, error) {
+		list, err := o.world.handlers.UnknownDeployments(ctx, e, k)
+		if err != nil {
+			return nil, err
 		}
 		found := map[string][]v1alpha1.UnknownDeployment{}
 		for _, d := range list {
@@ -98,8 +96,7 @@ func (o *deploymentObserver) ask(ctx context.Context, key AcademyKey) (map[strin
 			})
 		}
 		return found, nil
-	}
-	return nil, err
+	})
 }
 
 // take remembers what was found and returns the platforms for which that is news.

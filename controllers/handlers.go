@@ -45,6 +45,13 @@ func (controlPort) UnknownDeployments(ctx context.Context, e HandlerEndpoint, k 
 	return list, err
 }
 
+// Registrations implements Handlers.
+func (controlPort) Registrations(ctx context.Context, e HandlerEndpoint, k *keys.Academy) ([]routing.Registration, error) {
+	var list routing.Registrations
+	err := ask(ctx, e.URL+routing.PathControlRegistrations, k, &list)
+	return list.Items, err
+}
+
 // ask reads the JSON answer of a control port into the given value.
 func ask(ctx context.Context, url string, academyKeys *keys.Academy, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)

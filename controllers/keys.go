@@ -100,10 +100,14 @@ func keyRequest(obj client.Object) keys.Request {
 	return keys.Request{Rotate: obj.GetAnnotations()[v1alpha1.AnnotationRotate], Revoke: obj.GetAnnotations()[v1alpha1.AnnotationRevoke]}
 }
 
-// rotateAll rotates the keys in every generated Secret of an object; see rotate.
+// rotateAll rotates the keys in every generated Secret of an object, see rotate, and renews what else is to be renewed.
 func (s *shared) rotateAll(ctx context.Context, obj client.Object, secrets []generatedSecret, outcome *Outcome) (again time.Duration, err error) {
 	for _, g := range secrets {
-		after, err := s.rotate(ctx, obj, g, outcome)
+		step := func(ctx context.Context) (time.Duration, error) { return s.rotate(ctx, obj, g, outcome) }
+		if g.renew != nil {
+			step = g.renew
+		}
+		after, err := step(ctx)
 		if err != nil {
 			return 0, err
 		}

@@ -3,6 +3,8 @@
 package controllers
 
 import (
+	"context"
+
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,12 +36,13 @@ func newPlatformReconciler(s shared, observer *deploymentObserver) *kindReconcil
 			if name, generated := p.LTI12SecretName(); generated && p.Spec.LTI12 != nil {
 				wanted = append(wanted, s.lti12Credentials(v1alpha1.KindPlatform, p, name))
 			}
+			wanted = append(wanted, s.registrationSecrets(v1alpha1.KindPlatform, v1alpha1.AcademyName(p.Spec.AcademyRef), p)...)
 			return owned(wanted, p, p.Spec.DeletionPolicy)
 		},
 		report: func(p *v1alpha1.LTIPlatform, o *Outcome) {
 			p.Status.Details = o.PlatformDetails
 			p.Status.Keys, p.Status.NextRotationAt = o.Keys, o.NextRotation
-			p.Status.LTI12 = o.PlatformLTI12
+			p.Status.LTI12, p.Status.Registration = o.PlatformLTI12, o.PlatformRegistration
 			if list, known := observer.of(p); known {
 				p.Status.UnknownDeployments = list
 			}
@@ -55,14 +58,15 @@ func newToolReconciler(s shared) *kindReconciler[*v1alpha1.LTITool] {
 		newObject:    func() *v1alpha1.LTITool { return &v1alpha1.LTITool{} },
 		academy:      func(t *v1alpha1.LTITool) string { return v1alpha1.AcademyName(t.Spec.AcademyRef) },
 		secrets: func(t *v1alpha1.LTITool) []generatedSecret {
-			name, generated := t.SigningKeySecretName()
-			if !generated {
-				return nil
+			academy := v1alpha1.AcademyName(t.Spec.AcademyRef)
+			wanted := s.registrationSecrets(v1alpha1.KindTool, academy, t)
+			if name, generated := t.SigningKeySecretName(); generated {
+				wanted = append(wanted, s.signingKey(v1alpha1.KindTool, t, name, academy))
 			}
-			return owned([]generatedSecret{s.signingKey(v1alpha1.KindTool, t, name, v1alpha1.AcademyName(t.Spec.AcademyRef))}, t, t.Spec.DeletionPolicy)
+			return owned(wanted, t, t.Spec.DeletionPolicy)
 		},
 		report: func(t *v1alpha1.LTITool, o *Outcome) {
-			t.Status.Details = o.ToolDetails
+			t.Status.Details, t.Status.Registration = o.ToolDetails, o.ToolRegistration
 			t.Status.Keys, t.Status.NextRotationAt = o.Keys, o.NextRotation
 		},
 	}
@@ -98,7 +102,7 @@ func (s *shared) signingKey(kind string, obj client.Object, name, academy string
 		ownerKind:  kind,
 		ownerName:  obj.GetName(),
 		requires:   []string{v1alpha1.SecretKeyPrivateKey},
-		generate:   func() (map[string][]byte, error) { return s.first(ring, obj) },
+		generate:   func(context.Context) (map[string][]byte, error) { return s.first(ring, obj) },
 		ring:       ring,
 	}
 }
@@ -111,7 +115,7 @@ func (s *shared) lti12Credentials(kind string, obj v1alpha1.Object, name string)
 		ownerKind:  kind,
 		ownerName:  obj.GetName(),
 		requires:   []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret},
-		generate: func() (map[string][]byte, error) {
+		generate: func(context.Context) (map[string][]byte, error) {
 			key, secret, err := keys.NewLTI12Credentials(s.random, obj.GetName())
 			return map[string][]byte{
 				v1alpha1.SecretKeyConsumerKey:  []byte(key),
@@ -130,7 +134,7 @@ func (s *shared) academyKeys(a *v1alpha1.LTIAcademy) generatedSecret {
 		ownerKind:  v1alpha1.KindAcademy,
 		ownerName:  a.Name,
 		requires:   []string{keys.AcademyStateKey, keys.AcademyControlToken, keys.AcademyControlCertificate, keys.AcademyControlKey},
-		generate:   func() (map[string][]byte, error) { return s.first(ring, a) },
+		generate:   func(context.Context) (map[string][]byte, error) { return s.first(ring, a) },
 		ring:       ring,
 	}
 }

@@ -102,7 +102,7 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 		return result, err
 	}
 	if current {
-		found.outcome = &outcome
+		found.outcome, found.linkEnded = &outcome, linkEnded(obj, &outcome, r.clock.Now())
 		r.report(obj, &outcome)
 	}
 	if r.warnings != nil {

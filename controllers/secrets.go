@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,7 +20,7 @@ import (
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 )
 
-// generatedSecret describes a Secret that the operator makes once. What is in it changes by a rotation only.
+// generatedSecret describes a Secret that the operator makes once. What is in it changes by ring and renew only.
 type generatedSecret struct {
 	name       types.NamespacedName
 	secretType corev1.SecretType
@@ -27,9 +28,12 @@ type generatedSecret struct {
 	ownerName  string
 	// requires are the data keys that an existing Secret must have to be adopted.
 	requires []string
-	generate func() (map[string][]byte, error)
-	// ring rotates the keys in it; nil for values that are never replaced.
-	ring *keyRing
+	// generate makes its first data; nil while it is not to be made.
+	generate func(context.Context) (map[string][]byte, error)
+	// ring rotates the keys in it; renew does what else is to be done, and returns after which time to look again. Both are
+	// nil for values that are never replaced.
+	ring  *keyRing
+	renew func(context.Context) (time.Duration, error)
 	// owner is the object that the Secret belongs to. It is deleted with the object if deleteWithOwner is set.
 	owner           *metav1.OwnerReference
 	deleteWithOwner bool
@@ -111,8 +115,8 @@ func (k *secretKeeper) create(ctx context.Context, g generatedSecret) (*problem,
 	if !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("read Secret %s: %w", g.name.Name, err)
 	}
-	data, err := g.generate()
-	if err != nil {
+	data, err := g.generate(ctx)
+	if data == nil || err != nil {
 		return nil, err
 	}
 	made := &corev1.Secret{

@@ -42,7 +42,7 @@ type Options struct {
 	Clock  clock.WithTicker
 	// Concurrency is the number of objects of a kind that are reconciled at once.
 	Concurrency int
-	// ObserveEvery is how often the launch handlers are asked for unknown deployments; 10 seconds if zero.
+	// ObserveEvery is how often the launch handlers are asked for unknown deployments and registrations; 10 seconds if zero.
 	ObserveEvery time.Duration
 }
 
@@ -84,10 +84,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err := mgr.Add(programmer); err != nil {
 		return fmt.Errorf("add programmer: %w", err)
 	}
-	observer := &deploymentObserver{world: world, clock: o.Clock, interval: cmp.Or(o.ObserveEvery, observeEvery)}
-	if err := mgr.Add(observer); err != nil {
-		return fmt.Errorf("add observer of deployments: %w", err)
-	}
+	observer := &deploymentObserver{world: world}
 	s := shared{
 		Client:     mgr.GetClient(),
 		keeper:     secretKeeper{cached: mgr.GetClient(), live: mgr.GetAPIReader()},
@@ -95,6 +92,12 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		random:     o.Random,
 		clock:      o.Clock,
 		events:     &announcer{recorder: mgr.GetEventRecorder("lti-operator")},
+	}
+	registrations := &registrationObserver{world: world, keeper: s.keeper, events: s.events}
+	for _, look := range []func(context.Context){observer.observe, registrations.observe} {
+		if err := mgr.Add(&patrol{clock: o.Clock, interval: cmp.Or(o.ObserveEvery, observeEvery), look: look}); err != nil {
+			return fmt.Errorf("add observer of launch handlers: %w", err)
+		}
 	}
 	var applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error
 	var workloads []client.Object

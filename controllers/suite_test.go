@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +92,9 @@ type fakeHandlers struct {
 	frozen  string // serves this table instead of the live one
 	nudges  int
 	unknown []routing.UnknownDeployment
+	// registrations is what has registered; asked counts who wanted to know.
+	registrations []routing.Registration
+	asked         int
 }
 
 func (h *fakeHandlers) Endpoints(_ context.Context, key controllers.AcademyKey) ([]controllers.HandlerEndpoint, error) {
@@ -121,6 +125,13 @@ func (h *fakeHandlers) UnknownDeployments(context.Context, controllers.HandlerEn
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.unknown, nil
+}
+
+func (h *fakeHandlers) Registrations(context.Context, controllers.HandlerEndpoint, *keys.Academy) ([]routing.Registration, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	return slices.Clone(h.registrations), nil
 }
 
 func (h *fakeHandlers) Nudge(context.Context, controllers.HandlerEndpoint, string, int) error {

@@ -43,6 +43,8 @@ type Handlers interface {
 	// UnknownDeployments asks one handler for the deployments that launched and are not listed. All handlers of an
 	// academy know the same.
 	UnknownDeployments(ctx context.Context, endpoint HandlerEndpoint, academyKeys *keys.Academy) ([]routing.UnknownDeployment, error)
+	// Registrations asks one handler for what dynamic registrations produced. All handlers of an academy know the same.
+	Registrations(ctx context.Context, endpoint HandlerEndpoint, academyKeys *keys.Academy) ([]routing.Registration, error)
 	// Nudge makes the kubelet of a handler's pod look for a new table at once; attempt counts the nudges for one table.
 	Nudge(ctx context.Context, endpoint HandlerEndpoint, hash string, attempt int) error
 }
@@ -251,6 +253,25 @@ func (c *cluster) academyKeys(ctx context.Context, key AcademyKey) (*keys.Academ
 		return nil, fmt.Errorf("read the keys of the academy: %w", err)
 	}
 	return academyKeys, nil
+}
+
+// firstAnswer asks the handlers of an academy, of which all know the same, until one answers; the zero value when there
+// are none.
+func firstAnswer[T any](ctx context.Context, c *cluster, key AcademyKey, ask func(context.Context, HandlerEndpoint, *keys.Academy) (T, error)) (answer T, err error) {
+	academyKeys, err := c.academyKeys(ctx, key)
+	if err != nil {
+		return answer, err
+	}
+	endpoints, err := c.handlers.Endpoints(ctx, key)
+	if err != nil {
+		return answer, err
+	}
+	for _, endpoint := range endpoints {
+		if answer, err = ask(ctx, endpoint, academyKeys); err == nil {
+			return answer, nil
+		}
+	}
+	return answer, err
 }
 
 // Changed implements World.
