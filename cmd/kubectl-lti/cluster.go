@@ -30,6 +30,7 @@ type clusterFlags struct {
 type cluster struct {
 	config    *rest.Config
 	reader    client.Reader
+	writer    client.Writer
 	namespace string
 }
 
@@ -53,9 +54,9 @@ func (f *clusterFlags) connect() (*cluster, error) {
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, fmt.Errorf("build scheme: %w", err)
 	}
-	reader, err := client.New(config, client.Options{Scheme: scheme})
+	both, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the API server: %w", err)
 	}
-	return &cluster{config: config, reader: reader, namespace: namespace}, nil
+	return &cluster{config: config, reader: both, writer: both, namespace: namespace}, nil
 }

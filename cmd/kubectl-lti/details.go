@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -109,12 +108,8 @@ func handOver(ctx context.Context, reader client.Reader, kind string, key types.
 	default:
 		object = &v1alpha1.LTIActivity{}
 	}
-	if err := reader.Get(ctx, key, object); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no %s %s in namespace %s", kind, key.Name, key.Namespace)
-	} else if meta.IsNoMatchError(err) {
-		return nil, fmt.Errorf("the cluster does not know the kind %s: lti-operator is not installed there", kind)
-	} else if err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", kind, key.Name, err)
+	if err := (&cluster{reader: reader, namespace: key.Namespace}).read(ctx, kind, key.Name, object); err != nil {
+		return nil, err
 	}
 	m := &maker{system: system, sheet: &sheet{Kind: kind, Namespace: key.Namespace, Name: key.Name, System: system.Title}}
 	if showSecret {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubectl-lti is a plugin of kubectl: `kubectl lti details` prints the values that the administrator of another
-// learning system needs, `kubectl lti grades` and `kubectl lti results` show what becomes of grades and of results of
+// learning system needs, `kubectl lti registration` the link by which that system registers, `kubectl lti grades` and `kubectl lti results` show what becomes of grades and of results of
 // external activities, `kubectl lti validate` checks resources without a cluster.
 package main
 
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
@@ -59,6 +60,18 @@ const (
 
   # Tell it of all that it had refused with status 410.
   kubectl lti results resend --all --delivery Stopped`
+	registrationLinkExamples = `  # The link for the administrator of a platform that registers by itself.
+  kubectl lti registration link platform/university
+
+  # Another one, when the former one has ended or is in the wrong hands.
+  kubectl lti registration link platform/university --new`
+	listRegistrationsExamples = `  # What has registered, and whether it is used.
+  kubectl lti registration list`
+	approveRegistrationExamples = `  # The lines for the file in Git; registration list prints the ID.
+  kubectl lti registration approve platform/university 5f0c3f9a1b2d4e6f7081
+
+  # Without Git.
+  kubectl lti registration approve platform/university 5f0c3f9a1b2d4e6f7081 --apply`
 	validateExamples = `  # Check a folder, without a cluster; exit status 1 when something is wrong.
   kubectl lti validate -R -f deploy/
 
@@ -68,16 +81,26 @@ const (
 
 // commands are the command line.
 type commands struct {
-	Details  detailsCommand  `cmd:"" help:"Print the values for the administrator of another learning system."`
-	Grades   gradesCommands  `cmd:"" help:"Show the grades on their way to gradebooks, and send them again."`
-	Results  resultsCommands `cmd:"" help:"Show the results of external activities, and tell the academy of them again."`
-	Validate validateCommand `cmd:"" help:"Check resources in files as the API server and the operator do, without a cluster."`
+	Details      detailsCommand       `cmd:"" help:"Print the values for the administrator of another learning system."`
+	Registration registrationCommands `cmd:"" help:"Let platforms and tools register by a link."`
+	Grades       gradesCommands       `cmd:"" help:"Show the grades on their way to gradebooks, and send them again."`
+	Results      resultsCommands      `cmd:"" help:"Show the results of external activities, and tell the academy of them again."`
+	Validate     validateCommand      `cmd:"" help:"Check resources in files as the API server and the operator do, without a cluster."`
 }
 
 // terminal is what a command reads and writes.
 type terminal struct {
 	in       io.Reader
 	out, err io.Writer
+	// now tells the time; nil for that of the machine.
+	now func() time.Time
+}
+
+func (t terminal) time() time.Time {
+	if t.now == nil {
+		return time.Now()
+	}
+	return t.now()
 }
 
 func main() {
@@ -111,7 +134,7 @@ func run(ctx context.Context, args []string, t terminal) (status int) {
 	parser := kong.Must(&commands{}, kong.Name("kubectl lti"), kong.UsageOnError(),
 		kong.Description("Hand over and check LTI resources, and look after grades and results.\n\nExamples:\n\n"+
 			strings.Join([]string{
-				detailsExamples, listGradesExamples, resendGradesExamples, listResultsExamples, showResultExamples, resendResultsExamples,
+				detailsExamples, registrationLinkExamples, listRegistrationsExamples, approveRegistrationExamples, listGradesExamples, resendGradesExamples, listResultsExamples, showResultExamples, resendResultsExamples,
 				validateExamples,
 			}, "\n\n")),
 		kong.Vars{

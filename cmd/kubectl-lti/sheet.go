@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/details"
@@ -97,6 +99,9 @@ func (m *maker) platform(p *v1alpha1.LTIPlatform) error {
 		return errNoDetails
 	}
 	m.sheet.Title = p.Spec.Title
+	if err := m.registration(p); err != nil {
+		return err
+	}
 	m.paste(fill("LTI 1.3", m.system.Platform, map[details.Field]value{
 		details.LoginInitiationURL: {Value: d.LoginInitiationURL},
 		details.RedirectURI:        {Value: d.RedirectURI, Further: d.AliasRedirectURIs},
@@ -112,7 +117,9 @@ func (m *maker) platform(p *v1alpha1.LTIPlatform) error {
 		values[details.LaunchURL] = value{Instead: "that of each activity: kubectl lti details activity/NAME"}
 		m.paste(fill("LTI 1.2, with the key of this platform", m.system.LTI12, values))
 	}
-	m.bringBack(p)
+	if p.Dynamic() == nil || p.Approved() != nil {
+		m.bringBack(p)
+	}
 	if !p.Spec.Activation.Active() {
 		m.note("This LTIPlatform is deactivated: its launches are refused.")
 	}
@@ -121,7 +128,7 @@ func (m *maker) platform(p *v1alpha1.LTIPlatform) error {
 
 // bringBack lists the values of the platform, and which of them spec lacks.
 func (m *maker) bringBack(p *v1alpha1.LTIPlatform) {
-	in := p.Spec.LTI13
+	in := p.EffectiveLTI13()
 	if in == nil {
 		in = &v1alpha1.PlatformLTI13{}
 	}
@@ -154,6 +161,9 @@ func (m *maker) bringBack(p *v1alpha1.LTIPlatform) {
 		}
 		values[details.DeploymentID] = v
 	}
+	if approved := p.Approved(); approved != nil {
+		registeredValues(values, approved)
+	}
 	b := fill("LTI 1.3", m.system.BringBack, values)
 	m.sheet.BringBack = &b
 	for i := range b.Values {
@@ -168,6 +178,50 @@ func (m *maker) bringBack(p *v1alpha1.LTIPlatform) {
 		}
 		m.note("Launched, but not in spec.deployments.list: %s.", strings.Join(ids, ", "))
 	}
+}
+
+// registeredValues tells where the values of an approved registration are.
+func registeredValues(values map[details.Field]value, approved *v1alpha1.KnownPlatformRegistration) {
+	for f, v := range values {
+		if f != details.DeploymentID {
+			v.Path = "status.registration.known[]." + string(f)
+			values[f] = v
+		}
+	}
+	if approved.JWKSURL == "" {
+		values[details.JWKSURL] = value{Path: "status.registration.known[]", Instead: "the keyset itself was registered"}
+	}
+	if v := values[details.DeploymentID]; v.Value == "" && v.Instead == "" {
+		v.Path, v.Value = "status.registration.known[].deploymentID", approved.DeploymentID
+		if v.Value == "" {
+			v.Instead = "the platform did not say; list it in spec.deployments"
+		}
+		values[details.DeploymentID] = v
+	}
+}
+
+// registration says how to hand over the link by which an object registers. The link itself is a secret.
+func (m *maker) registration(obj registrant) error {
+	if obj.Dynamic() == nil {
+		return nil
+	}
+	secretName, _ := v1alpha1.RegistrationSecretNames(m.sheet.Kind, obj.GetName())
+	link := value{
+		Field: v1alpha1.SecretKeyRegistrationURL, Label: "Registration link", Path: "Secret: " + v1alpha1.SecretKeyRegistrationURL,
+		Instead: fmt.Sprintf("in Secret %s; kubectl lti registration link prints it", secretName),
+	}
+	if m.credentials != nil {
+		secret, err := m.credentials(secretName)
+		if err != nil {
+			return fmt.Errorf("read Secret %s: %w", secretName, err)
+		}
+		link.Value, link.Instead = string(secret.Data[v1alpha1.SecretKeyRegistrationURL]), ""
+	}
+	m.paste(page{Title: "Dynamic Registration, instead of the values below", Values: []value{link}})
+	if c := meta.FindStatusCondition(obj.GetConditions(), v1alpha1.ConditionRegistered); c != nil && c.Status != metav1.ConditionTrue {
+		m.note("%s: %s.", c.Reason, c.Message)
+	}
+	return nil
 }
 
 func (m *maker) activity(a *v1alpha1.LTIActivity) error {
@@ -203,6 +257,9 @@ func (m *maker) tool(t *v1alpha1.LTITool) error {
 		return errNoDetails
 	}
 	m.sheet.Title = t.Spec.Title
+	if err := m.registration(t); err != nil {
+		return err
+	}
 	m.paste(fill("LTI 1.3", m.system.Tool, map[details.Field]value{
 		details.PlatformID:        {Value: d.PlatformID},
 		details.ClientID:          {Value: d.ClientID},

@@ -5,6 +5,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -18,6 +19,7 @@ import (
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
 	"github.com/lti-operator/lti-operator/internal/compile"
 	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
 // unknownAcademyURL is the address of an academy that the files do not contain.
@@ -361,6 +363,24 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 			generated[name] = madeUp(name, []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret}).Data
 		}
 	}
+	for _, p := range in.Platforms {
+		if d := p.Dynamic(); d != nil {
+			if err := madeUpRegistration(generated, routing.Registration{ID: d.Approved, Kind: routing.KindPlatform, Name: p.Name, Platform: &routing.RegisteredPlatform{
+				PlatformLTI13: routing.PlatformLTI13{Issuer: unknownAcademyURL, ClientID: "of " + p.Name, AuthenticationURL: unknownAcademyURL, JWKSURL: unknownAcademyURL},
+			}}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range in.Tools {
+		if d := t.Dynamic(); d != nil {
+			if err := madeUpRegistration(generated, routing.Registration{ID: d.Approved, Kind: routing.KindTool, Name: t.Name, Tool: &routing.RegisteredTool{
+				ToolLTI13: routing.ToolLTI13{LoginInitiationURL: unknownAcademyURL, JWKSURL: unknownAcademyURL},
+			}}); err != nil {
+				return err
+			}
+		}
+	}
 	for name, data := range generated {
 		if given[name] != nil {
 			in.Secrets[name] = given[name]
@@ -370,6 +390,27 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 		delete(in.Unshared, name)
 	}
 	return nil
+}
+
+// madeUpRegistration stands in for the Secrets of an object with dynamic registration. What is approved, if anything, is
+// known to the cluster only.
+func madeUpRegistration(generated map[string]map[string][]byte, r routing.Registration) error {
+	kind := v1alpha1.KindPlatform
+	if r.Tool != nil {
+		kind = v1alpha1.KindTool
+	}
+	link, registered := v1alpha1.RegistrationSecretNames(kind, r.Name)
+	sum := sha256.Sum256([]byte(link))
+	generated[link] = map[string][]byte{
+		v1alpha1.SecretKeyRegistrationToken: []byte(base64.RawURLEncoding.EncodeToString(sum[:])),
+		v1alpha1.SecretKeyExpiresAt:         []byte(time.Unix(0, 0).UTC().Format(time.RFC3339)),
+	}
+	if r.ID == "" {
+		return nil
+	}
+	text, err := json.Marshal(r)
+	generated[registered] = map[string][]byte{r.ID + v1alpha1.SecretKeyRegistrationSuffix: text}
+	return err
 }
 
 // signingKey is one key for all: making one takes long, and nothing compares them.

@@ -86,6 +86,24 @@ func TestTheSampleOfBeforeIsValid(t *testing.T) {
 	}
 }
 
+func TestTheSampleOfRegistrationIsValid(t *testing.T) {
+	folder := filepath.Join("..", "..", "config", "samples", "registration")
+	stdout, stderr, status := plugin(t, "", "validate", "-f", folder)
+	if status != exitOK || stderr != "" || stdout != "3 resources valid, 0 invalid, 0 warnings\n" {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+	// What is approved is known to the cluster only.
+	text, err := os.ReadFile(filepath.Join(folder, "platform.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	approved := strings.Replace(string(text), "# approved:", "approved:", 1)
+	stdout, stderr, status = plugin(t, approved, "validate", "-f", "-", "-f", filepath.Join(folder, "academy.yaml"))
+	if approved == string(text) || status != exitOK || stderr != "" || stdout != "2 resources valid, 0 invalid, 0 warnings\n" {
+		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
+	}
+}
+
 // Findings go to logs of CI.
 func TestNoSecretValueIsPrinted(t *testing.T) {
 	checked := 0
