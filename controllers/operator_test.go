@@ -298,7 +298,7 @@ func TestExternalActivities(t *testing.T) {
 		theirs.Data["sharedSecret"] = []byte("canary-their-new-secret")
 	})
 	eventually(t, func() string {
-		table := liveTable(t, ns)
+		table := servedTable(t, ns)
 		want := []routing.ExternalCredential{{Activity: "aid", ConsumerKey: "their-key", Secrets: []string{"canary-their-new-secret", "canary-their-secret"}}}
 		if !reflect.DeepEqual(table.ExternalCredentials, want) || len(table.Credentials) != 0 {
 			return fmt.Sprint("credentials are ", table.ExternalCredentials, table.Credentials)
