@@ -118,7 +118,7 @@ func (o *registrationObserver) take(ctx context.Context, w registering, reported
 		return nil
 	}
 	g.generate = func(context.Context) (map[string][]byte, error) { return map[string][]byte{}, nil }
-	problem, err := o.keeper.ensure(ctx, owned([]generatedSecret{g}, current, deletionPolicy(current))[0])
+	problem, err := o.keeper.ensure(ctx, g)
 	if problem != nil || err != nil {
 		return err // status tells the problem
 	}
@@ -147,14 +147,4 @@ func resourceKind(kind string) string {
 		return v1alpha1.KindTool
 	}
 	return v1alpha1.KindPlatform
-}
-
-func deletionPolicy(obj registrant) v1alpha1.DeletionPolicy {
-	switch o := obj.(type) {
-	case *v1alpha1.LTIPlatform:
-		return o.Spec.DeletionPolicy
-	case *v1alpha1.LTITool:
-		return o.Spec.DeletionPolicy
-	}
-	return v1alpha1.DeletionRetain
 }

@@ -440,7 +440,8 @@ func TestARegistrationIsUsedOnceItIsApproved(t *testing.T) {
 		t.Error("the Secret is written again although nothing is new")
 	}
 
-	// Labels stripped, and the object made again.
+	// Labels stripped, and the object made again, without anything that the handlers know.
+	handlers.set(func(h *fakeHandlers) { h.registrations = nil })
 	change(t, secret, func(s *corev1.Secret) { s.Labels = nil })
 	eventually(t, func() string {
 		if getSecret(t, ns, secret.Name).Labels[v1alpha1.LabelUse] != v1alpha1.LabelUseValue {
