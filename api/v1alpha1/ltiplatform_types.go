@@ -14,7 +14,7 @@ type PeerURL string
 
 // LTIPlatformSpec describes another learning system that may launch the academy's activities.
 // +kubebuilder:validation:XValidation:rule="!has(self.lti13) || !has(self.registration)",message="give lti13 or registration, not both: lti13 holds values that were handed over, registration.dynamic gets them by a link"
-// +kubebuilder:validation:XValidation:rule="!has(self.deployments) || self.deployments.policy != 'Listed' || has(self.registration) || (has(self.deployments.list) && self.deployments.list.size() > 0)",message="policy Listed needs at least one entry in list (only with registration.dynamic the registered deployment is enough)"
+// +kubebuilder:validation:XValidation:rule="!has(self.deployments) || self.deployments.policy != 'Listed' || has(self.registration) || (has(self.deployments.list) && self.deployments.list.size() > 0)",message="policy Listed needs at least one entry in list (only with registration.dynamic the registered deployment is enough)",fieldPath=".deployments"
 type LTIPlatformSpec struct {
 	// academyRef names the LTIAcademy this belongs to, in the same namespace. Left out: "default".
 	// +optional
