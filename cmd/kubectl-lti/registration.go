@@ -230,7 +230,10 @@ func rowsOf(obj registrant) (rows []registeredRow) {
 		if d := obj.Dynamic(); d != nil && d.Approved == k.ID {
 			state = v1alpha1.RegistrationApproved
 		}
-		rows = append(rows, registeredRow{object: kind + "/" + obj.GetName(), id: k.ID, state: state, at: k.RegisteredAt.Time, from: from, calls: strings.ReplaceAll(calls, " ", "_")})
+		rows = append(rows, registeredRow{
+			object: kind + "/" + obj.GetName(), id: k.ID, state: state, at: k.RegisteredAt.Time, from: from,
+			calls: strings.ReplaceAll(calls, " ", "_"),
+		})
 	}
 	switch o := obj.(type) {
 	case *v1alpha1.LTIPlatform:
@@ -289,7 +292,8 @@ func (c *approveRegistrationCommand) Run(ctx context.Context, t terminal) error 
 		fmt.Fprintf(t.out, "spec:\n  registration:\n    dynamic:\n      approved: %q\n", id)
 		return nil
 	}
-	if err := in.patch(ctx, obj, map[string]any{"spec": map[string]any{"registration": map[string]any{"dynamic": map[string]string{"approved": id}}}}); err != nil {
+	approval := map[string]any{"registration": map[string]any{"dynamic": map[string]string{"approved": id}}}
+	if err := in.patch(ctx, obj, map[string]any{"spec": approval}); err != nil {
 		return err
 	}
 	fmt.Fprintf(t.out, "%s/%s approved\n", strings.ToLower(kind), obj.GetName())

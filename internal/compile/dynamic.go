@@ -67,14 +67,16 @@ func (d *dynamic) approve(kind, name, namespace, id string) {
 	switch {
 	case id == "" && len(waiting) == 0:
 		d.reason, d.message = v1alpha1.ReasonAwaitingRegistration, fmt.Sprintf(
-			"hand the registration link over to the other party's administrator; it is in Secret %s, and printed by: kubectl lti registration link %s/%s -n %s",
+			"hand the registration link over to the other party's administrator; it is in Secret %s, and printed by: "+
+				"kubectl lti registration link %s/%s -n %s",
 			d.linkStatus.LinkSecretName, registrationKind(kind), name, namespace)
 		return
 	case id == "":
 		// In quotes: of an ID that happens to be all digits YAML makes a number.
 		d.reason, d.message = v1alpha1.ReasonRegistrationPending, fmt.Sprintf(
 			"registration %[1]s waits for approval. If its values in status.registration.known are those of the other party, put into the resource: "+
-				"%[2]s: \"%[1]s\" — or run: kubectl patch %[3]s %[4]s -n %[5]s --type merge -p '{\"spec\":{\"registration\":{\"dynamic\":{\"approved\":\"%[1]s\"}}}}'%[6]s",
+				"%[2]s: \"%[1]s\" — or run: "+
+				"kubectl patch %[3]s %[4]s -n %[5]s --type merge -p '{\"spec\":{\"registration\":{\"dynamic\":{\"approved\":\"%[1]s\"}}}}'%[6]s",
 			waiting[0], approvedField, strings.ToLower(kind), name, namespace, more(waiting[1:]))
 		return
 	case d.approved == nil:

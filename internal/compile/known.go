@@ -21,7 +21,9 @@ const maxRegistrationBytes = 128 << 10
 // object, of the kind as in routing.Registration. A registration that is there already stays as it is, so that nothing
 // takes the place of what was approved. The approved one and the newest are kept. It returns new data, and the IDs that
 // are new in it; none when nothing changes.
-func MergeRegistrations(kind string, data map[string][]byte, reported []routing.Registration, approved string) (merged map[string][]byte, added []string, err error) {
+func MergeRegistrations(kind string, data map[string][]byte, reported []routing.Registration, approved string) (
+	merged map[string][]byte, added []string, err error,
+) {
 	all := decodeRegistrations(kind, data)
 	known := map[string]bool{}
 	for i := range all {
