@@ -3,7 +3,6 @@ package launch
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -126,16 +125,7 @@ func (o object) text(name string) string {
 	return ""
 }
 
-// readable removes what neither pages nor databases take: control characters
-// except line breaks and tabs, and bytes that are not UTF-8.
-func readable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' && r != '\t' && r != '\r' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-}
+func readable(s string) string { return lti.Readable(s) }
 
 // oneLine reports whether s is text without control characters.
 func oneLine(s string) bool {
@@ -161,10 +151,7 @@ func webURLOnly(s string) string {
 	return ""
 }
 
-func webURL(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
-}
+func webURL(s string) bool { return lti.WebURL(s) }
 
 // strings returns an array of strings, nil if absent.
 func (o object) strings(name string) []string {

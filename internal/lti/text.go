@@ -1,0 +1,48 @@
+package lti
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// Readable removes what neither pages nor databases take: control characters
+// except line breaks and tabs, and bytes that are not UTF-8.
+func Readable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 && r != '\n' && r != '\t' && r != '\r' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// WebURL reports whether s is an absolute http or https URL without user name.
+func WebURL(s string) bool {
+	_, ok := parseWebURL(s)
+	return ok
+}
+
+// SafeURL reports whether s is an absolute https URL without user name, or http
+// on a loopback host: where a browser may be sent to with something that is
+// nobody else's business.
+func SafeURL(s string) bool {
+	u, ok := parseWebURL(s)
+	return ok && (u.Scheme == "https" || loopbackHost(u.Hostname()))
+}
+
+func parseWebURL(s string) (*url.URL, bool) {
+	u, err := url.Parse(s)
+	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
+}
+
+// loopbackHost reports whether a host of a URL cannot be anything but loopback
+// (localhost and names below it: RFC 6761 section 6.3).
+func loopbackHost(host string) bool {
+	host = strings.ToLower(host)
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Zone() == "" && addr.IsLoopback()
+}
