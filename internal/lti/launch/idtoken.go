@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/deeplink"
 	"github.com/lti-operator/lti-operator/internal/lti/jws"
 )
 
@@ -34,7 +35,7 @@ const (
 	claimOutcome     = "https://purl.imsglobal.org/spec/lti-bo/claim/basicoutcome"
 )
 
-// messageResourceLink is the only message type understood so far.
+// messageResourceLink is the message type of a launch (Core section 5.3.1).
 const messageResourceLink = "LtiResourceLinkRequest"
 
 // messageVersion is the value of the version claim (Core section 5.3.2).
@@ -61,6 +62,9 @@ type Verifier struct {
 	States *StateCodec
 	// Skew and MaxAge are for LTI 1.3; DefaultSkew and DefaultMaxAge if zero.
 	Skew, MaxAge time.Duration
+	// DeepLinking accepts requests to choose content (Deep Linking 2.0) beside
+	// launches; Message.DeepLinking tells them apart.
+	DeepLinking bool
 }
 
 func (v *Verifier) skew() time.Duration {
@@ -97,8 +101,9 @@ func (v *Verifier) maxAge() time.Duration {
 //  8. exp has not passed
 //  9. iat is neither in the future nor too long ago
 //  10. nonce is the one of this login
-//  11. version, message type, deployment, target link, roles, resource link,
-//     subject, and the limits of every identifier
+//  11. version, message type, deployment, target link, roles, resource link (or
+//     the settings of a deep linking request), subject, and the limits of every
+//     identifier
 //
 // The caller spends Message.Nonce, after everything else that might refuse the
 // launch.
@@ -198,7 +203,7 @@ func (v *Verifier) VerifyIDToken(ctx context.Context, reg *Registration, keys Ke
 	if state.Nonce == "" || subtle.ConstantTimeCompare([]byte(nonce), []byte(state.Nonce)) != 1 {
 		return nil, lti.Refuse(lti.NonceMismatch, "claim nonce is not the one of this login")
 	}
-	if err := m.readCore(reg, c, state); err != nil {
+	if err := m.readCore(reg, c, state, v.DeepLinking); err != nil {
 		return nil, err
 	}
 	m.readOptional(c)
@@ -320,12 +325,15 @@ func (v *Verifier) checkTimes(c object, m *Message) (string, error) {
 	return text, nil
 }
 
-// readCore checks what Core section 5.3 requires of a resource link request.
-func (m *Message) readCore(reg *Registration, c object, state State) error {
+// readCore checks what Core section 5.3 requires of a resource link request, or
+// Deep Linking section 4.4 of a deep linking request where that is accepted.
+func (m *Message) readCore(reg *Registration, c object, state State, deepLinking bool) error {
 	if version := c.required(claimVersion); c.failed() == nil && version != messageVersion {
 		return lti.Refuse(lti.VersionUnsupported, "claim %s must be %s", claimVersion, messageVersion)
 	}
-	if kind := c.required(claimMessageType); c.failed() == nil && kind != messageResourceLink {
+	kind := c.required(claimMessageType)
+	deepLinking = deepLinking && kind == deeplink.MessageRequest
+	if c.failed() == nil && kind != messageResourceLink && !deepLinking {
 		return lti.Refuse(lti.MessageTypeUnsupported, "claim %s must be %s", claimMessageType, messageResourceLink)
 	}
 	m.DeploymentID = c.requiredID(claimDeployment)
@@ -341,26 +349,31 @@ func (m *Message) readCore(reg *Registration, c object, state State) error {
 	if state.DeploymentID != "" && state.DeploymentID != m.DeploymentID {
 		return lti.Refuse(lti.DeploymentMismatch, "claim %s differs from lti_deployment_id of the login", claimDeployment)
 	}
-	m.TargetLinkURI = c.required(claimTargetLink)
-	if m.TargetLinkURI != "" && !webURL(m.TargetLinkURI) {
-		c.refuse(lti.ClaimInvalid, claimTargetLink, "must be an absolute http or https URL")
-	}
-	m.TargetLinkChanged = state.TargetLink != "" && state.TargetLink != digest("lti target link", m.TargetLinkURI)
+	m.readTargetLink(c, state, deepLinking)
 
 	// Section 5.3.7: the claim must be there and may be empty. The
-	// certification suite launches with [""] and with short names.
-	if _, ok := c.value(claimRoles); !ok {
+	// certification suite launches with [""] and with short names. Deep Linking
+	// does not require it.
+	if _, ok := c.value(claimRoles); !ok && !deepLinking {
 		c.refuse(lti.ClaimMissing, claimRoles, "is missing")
 	}
 	m.Roles = parseRoles(c.strings(claimRoles))
 
-	link, ok := c.object(claimResourceLink)
-	if !ok {
-		c.refuse(lti.ClaimMissing, claimResourceLink, "is missing")
+	if !deepLinking {
+		link, ok := c.object(claimResourceLink)
+		if !ok {
+			c.refuse(lti.ClaimMissing, claimResourceLink, "is missing")
+		}
+		m.ResourceLink = ResourceLink{ID: link.requiredID("id"), Title: link.text("title"), Description: link.text("description")}
 	}
-	m.ResourceLink = ResourceLink{ID: link.requiredID("id"), Title: link.text("title"), Description: link.text("description")}
 	if err := c.failed(); err != nil {
 		return err
+	}
+	if deepLinking {
+		var err error
+		if m.DeepLinking, err = deeplink.ParseSettings(c.members[deeplink.ClaimSettings]); err != nil {
+			return err
+		}
 	}
 
 	// Section 5.3.6.1 allows launches without a user. There is nobody to sign
@@ -369,6 +382,21 @@ func (m *Message) readCore(reg *Registration, c object, state State) error {
 		return lti.Refuse(lti.AnonymousLaunch, "claim sub is missing")
 	}
 	return c.failed()
+}
+
+// readTargetLink reads target_link_uri. A deep linking request may come without:
+// the claim is not among those of Deep Linking section 4.4.
+func (m *Message) readTargetLink(c object, state State, optional bool) {
+	if m.TargetLinkURI = c.str(claimTargetLink); m.TargetLinkURI == "" {
+		if !optional {
+			c.refuse(lti.ClaimMissing, claimTargetLink, "is missing")
+		}
+		return
+	}
+	if !webURL(m.TargetLinkURI) {
+		c.refuse(lti.ClaimInvalid, claimTargetLink, "must be an absolute http or https URL")
+	}
+	m.TargetLinkChanged = state.TargetLink != "" && state.TargetLink != digest("lti target link", m.TargetLinkURI)
 }
 
 // readOptional reads the claims that may be absent. Those of other

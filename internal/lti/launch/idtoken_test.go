@@ -115,18 +115,6 @@ func TestARealMoodleLaunchIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestARealDeepLinkingRequestIsNotTakenForALaunch(t *testing.T) {
-	var rec recordedLaunch
-	load(t, "moodle-lti13-deep-linking.json", &rec)
-	v := &Verifier{Now: func() time.Time { return time.Unix(1795470801, 0) }}
-	state := moodleState()
-	state.Nonce = rec.Claims["nonce"].(string)
-	_, err := v.VerifyIDToken(t.Context(), moodleRegistration(), moodleKeys(t), rec.Params.IDToken, state)
-	if lti.CodeOf(err) != lti.MessageTypeUnsupported {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestClaims(t *testing.T) {
 	type m = map[string]any
 	unix := func(d time.Duration) int64 { return start().Add(d).Unix() }

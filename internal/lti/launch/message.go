@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/deeplink"
 )
 
 // Versions of a message, the names people use for them.
@@ -23,8 +24,8 @@ const (
 	Version13 = "1.3"
 )
 
-// A Message is a verified request to open a resource link. Absent strings are
-// empty. Everything in it was signed by the other party, and nothing else is
+// A Message is a verified request to open a resource link, or to choose content.
+// Absent strings are empty. Everything in it was signed by the other party, and nothing else is
 // true of it: names and titles are hostile input, URLs may point anywhere.
 type Message struct {
 	// Version is Version12 or Version13.
@@ -51,9 +52,14 @@ type Message struct {
 
 	// Context is the course, nil for a launch outside of one.
 	Context *Context
-	// ResourceLink is the placement of the activity; its ID is never empty.
+	// DeepLinking is what a request to choose content asks for (Deep Linking 2.0);
+	// nil for a launch.
+	DeepLinking *deeplink.Settings
+	// ResourceLink is the placement of the activity; the ID of a launch is never
+	// empty, that of a request to choose content always.
 	ResourceLink ResourceLink
-	// TargetLinkURI is the verified target_link_uri; version 1.3, never empty.
+	// TargetLinkURI is the verified target_link_uri; version 1.3. It is empty only
+	// in a request to choose content that has none.
 	TargetLinkURI string
 	// TargetLinkChanged says that the login named another target link. The
 	// verified one counts, because the one at login is not signed.
@@ -169,6 +175,32 @@ func (m *Message) IsInstructor() bool { return m.hasContextRole("Instructor") }
 // IsLearner reports whether the user learns in this context: the context role
 // Learner or one of its sub-roles. Somebody may be both.
 func (m *Message) IsLearner() bool { return m.hasContextRole("Learner") }
+
+// IsAuthor reports whether the user may put content into a course: somebody who
+// teaches, develops content or manages in the context, or an administrator of the
+// institution or the system. A platform may leave roles out of a deep linking
+// request (Deep Linking section 4.4); it has then decided itself.
+func (m *Message) IsAuthor() bool {
+	for _, r := range m.Roles {
+		switch r.Scope {
+		case ContextRole:
+			switch r.Name {
+			case "Instructor", "ContentDeveloper", "Administrator", "Manager":
+				return true
+			}
+		case InstitutionRole:
+			if strings.EqualFold(r.Name, "Administrator") {
+				return true
+			}
+		case SystemRole:
+			switch strings.ToLower(r.Name) {
+			case "administrator", "accountadmin", "creator", "sysadmin", "syssupport":
+				return true
+			}
+		}
+	}
+	return len(m.Roles) == 0
+}
 
 func (m *Message) hasContextRole(name string) bool {
 	for _, r := range m.Roles {
