@@ -134,7 +134,7 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 			}
 		}
 	}
-	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion", "token", "registration_token"} {
+	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion", "token", "registration_token", "picker"} {
 		handle(r.PostForm[name]...)
 	}
 	if strings.HasSuffix(r.URL.Path, "/register") {
@@ -148,7 +148,7 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 		handle(u.Query().Get("state"), u.Query().Get("nonce"), u.Query().Get(tool.ParamLaunchCode), u.Query().Get("lti_message_hint"))
 	}
 	for _, f := range hiddenField.FindAllStringSubmatch(w.Body.String(), -1) {
-		if name := f[1]; name == "id_token" || name == "oauth_signature" || name == "oauth_nonce" {
+		if name := f[1]; name == "id_token" || name == "oauth_signature" || name == "oauth_nonce" || name == "JWT" || name == "picker" {
 			handle(html.UnescapeString(f[2]))
 		}
 	}

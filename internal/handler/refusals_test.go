@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 	var covered []lti.Code
 	for _, c := range slices.Concat(
 		requestRefusals(), formRefusals(), loginRefusals(), tokenRefusals(), routingRefusals(), peopleRefusals(), ourRefusals(),
-		externalRefusals(), formOutcomeRefusals(), registrationRefusals(),
+		externalRefusals(), formOutcomeRefusals(), registrationRefusals(), choiceRefusals(),
 	) {
 		covered = append(covered, c.code)
 		t.Run(string(c.code)+"/"+c.name, func(t *testing.T) {
@@ -211,7 +211,7 @@ func formRefusals() []refusal {
 		{name: "long user ID", code: lti.ParameterInvalid, do: launch12("height", "height-key", param("user_id", strings.Repeat("4", 256)))},
 		{name: "login with a deployment that is none", code: lti.ParameterInvalid, do: login13(url.Values{"lti_deployment_id": {"ü"}})},
 		{name: "other kind of form", code: lti.MessageTypeUnsupported, do: launch12("height", "height-key", param("lti_message_type", "ContentItemSelectionRequest"))},
-		{name: "deep linking", code: lti.MessageTypeUnsupported, do: launch13(with(claim+"message_type", "LtiDeepLinkingRequest"))},
+		{name: "other kind of token", code: lti.MessageTypeUnsupported, do: launch13(with(claim+"message_type", "LtiSubmissionReviewRequest"))},
 		{name: "LTI 2", code: lti.VersionUnsupported, do: launch12("height", "height-key", param("lti_version", "LTI-2p0"))},
 		{name: "LTI 1.4", code: lti.VersionUnsupported, do: launch13(with(claim+"version", "1.4.0"))},
 		{name: "key of nobody", code: lti.ConsumerKeyUnknown, do: launch12("height", "nobody", nil)},

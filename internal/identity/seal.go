@@ -25,6 +25,7 @@ const (
 	purposePending     purpose = "pending launch"
 	purposeHint        purpose = "launch hint"
 	purposeService     purpose = "service token"
+	purposeChoice      purpose = "deep linking choice"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.
@@ -109,4 +110,12 @@ func (s *Sealer) SealPending(launch any) (string, error) { return s.seal(purpose
 // OpenPending reads what SealPending made.
 func (s *Sealer) OpenPending(text string, launch any) error {
 	return s.open(purposePending, text, launch)
+}
+
+// SealChoice returns the sealed text of a choice of activities that a teacher has not made yet.
+func (s *Sealer) SealChoice(choice any) (string, error) { return s.seal(purposeChoice, choice) }
+
+// OpenChoice reads what SealChoice made.
+func (s *Sealer) OpenChoice(text string, choice any) error {
+	return s.open(purposeChoice, text, choice)
 }

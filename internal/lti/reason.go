@@ -105,6 +105,11 @@ const (
 	AcademyDeactivated  Code = "AcademyDeactivated"
 	PlatformDeactivated Code = "PlatformDeactivated"
 
+	// Deep Linking: a teacher of another system chooses activities.
+
+	RoleNotAllowed         Code = "RoleNotAllowed"
+	ContentTypeNotAccepted Code = "ContentTypeNotAccepted"
+
 	// Users and sign-in.
 
 	MissingUserData    Code = "MissingUserData"
@@ -245,6 +250,8 @@ func reasonTable() []Reason {
 		{NotRegistered, http.StatusServiceUnavailable, Academy, "The registration is not complete: values of the other system are missing."},
 		{AcademyDeactivated, http.StatusForbidden, Academy, "LTI is switched off in this academy."},
 		{PlatformDeactivated, http.StatusForbidden, Academy, "The platform is deactivated."},
+		{RoleNotAllowed, http.StatusForbidden, OtherParty, "Choosing content is for people who teach, develop or manage a course."},
+		{ContentTypeNotAccepted, http.StatusBadRequest, OtherParty, "The platform accepts no resource links at this place."},
 		{MissingUserData, http.StatusForbidden, OtherParty, "Email or name is missing, so that no account can be created."},
 		{EmailInUse, http.StatusConflict, Learner, "An account with this email address exists; sign in once to connect the two."},
 		{AccountSuspended, http.StatusForbidden, Academy, "The account is suspended."},

@@ -54,7 +54,21 @@ type Error struct {
 	// Connect offers to sign in once, so that a launched person is connected to the
 	// account that has their address; nil when that is no way out.
 	Connect *Connect
+	// Back is the form that leads back to Integration; nil for none.
+	Back *AutoSubmit
+	// Unlinked says for whom the page is, where the link in the course leads to no
+	// activity yet.
+	Unlinked Unlinked
 }
+
+// Unlinked is somebody who opens a link that leads to no activity yet.
+type Unlinked string
+
+// Those who may open such a link: whoever can mend it, and whoever can tell them.
+const (
+	UnlinkedTeacher Unlinked = "Teacher"
+	UnlinkedLearner Unlinked = "Learner"
+)
 
 // Connect is the form behind the button that begins a sign-in, in a window of its
 // own.
@@ -107,7 +121,7 @@ type Info struct {
 	Activity string
 }
 
-//go:embed templates/page.html
+//go:embed templates/*.html
 var templateFiles embed.FS
 
 //go:embed templates/style.css
@@ -118,7 +132,7 @@ var style string
 const script = `HTMLFormElement.prototype.submit.call(document.getElementById("forward"))`
 
 var (
-	templates  = template.Must(template.New("").Option("missingkey=error").ParseFS(templateFiles, "templates/page.html"))
+	templates  = template.Must(template.New("").Option("missingkey=error").Funcs(template.FuncMap{"rows": rows}).ParseFS(templateFiles, "templates/*.html"))
 	styleHash  = cspHash(style)
 	scriptHash = cspHash(script)
 )
@@ -142,6 +156,11 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 	}
 	lang, c := v.catalog()
 	r := c.reasonFor(e.Code, status)
+	advice := c.Advice[r.Learner]
+	if e.Unlinked != "" {
+		r = reason{Title: c.UI["unlinkedTitle"], Happened: c.UI["unlinked"]}
+		advice = c.UI["unlinked"+string(e.Unlinked)]
+	}
 	heading := c.UI["forOtherParty"]
 	switch r.Audience {
 	case "academy":
@@ -164,8 +183,14 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 		}
 		forms.formAction = "" // the sign-in is elsewhere
 	}
+	if e.Back != nil {
+		if err := checkAddress("form action", e.Back.Action); err != nil {
+			return err
+		}
+		forms.formAction = ""
+	}
 	return render(w, "error", status, forms, map[string]any{
-		"Lang": lang, "UI": c.UI, "Title": r.Title, "Text": r, "Learner": c.Advice[r.Learner],
+		"Lang": lang, "UI": c.UI, "Title": r.Title, "Text": r, "Learner": advice,
 		"AudienceHeading": heading, "Missing": missing, "Page": e,
 	})
 }
@@ -265,14 +290,24 @@ func isPath(u *url.URL, address string) bool {
 		!strings.HasPrefix(address, "//") && !strings.HasPrefix(address, `/\`)
 }
 
+// rows is what the template of choices takes: rows of a Picker, and the name of
+// their field.
+func rows(rows []pickerRow, name string) map[string]any {
+	return map[string]any{"Rows": rows, "Name": name}
+}
+
 // policy is what differs between the Content-Security-Policies of pages.
 // formAction is empty on pages with a form: browsers apply the directive to the
 // redirects that follow a submission too, and those lead to other hosts. content
-// is what may be in a frame of the page; empty for nothing.
-type policy struct{ frame, script, content, formAction string }
+// is what may be in a frame of the page; empty for nothing. style is the hash of a
+// style sheet other than that of all pages.
+type policy struct{ frame, script, content, formAction, style string }
 
 func (p policy) String() string {
-	d := []string{"default-src 'none'", "style-src " + styleHash}
+	if p.style == "" {
+		p.style = styleHash
+	}
+	d := []string{"default-src 'none'", "style-src " + p.style}
 	if p.script != "" {
 		d = append(d, "script-src "+p.script)
 	}
@@ -289,7 +324,9 @@ func (p policy) String() string {
 // render writes a page, or nothing when it cannot be rendered, so that the
 // caller can still answer with something else.
 func render(w http.ResponseWriter, name string, status int, p policy, data map[string]any) error {
-	data["Style"] = template.CSS(style) //nolint:gosec // embedded at build time
+	if data["Style"] == nil {
+		data["Style"] = template.CSS(style) //nolint:gosec // embedded at build time
+	}
 	var buf bytes.Buffer
 	if err := templates.ExecuteTemplate(&buf, name, data); err != nil {
 		return fmt.Errorf("render page %s: %w", name, err)

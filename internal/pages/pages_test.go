@@ -73,6 +73,31 @@ func samples() map[string]page {
 			Fields: []Field{{"token", "t0k3n"}, {"openid_configuration", "https://moodle.example.edu/mod/lti/openid-configuration.php?a=1&b=2"}},
 		},
 		"registered": Registered{ID: "0123456789abcdef0123", Academy: "Acme Academy", Host: "moodle.example.edu"},
+		"error-back": Error{
+			Code: "ContentTypeNotAccepted", Status: 400, Reference: "7F3K-2Q", Integration: "Moodle at Example University",
+			Back: &AutoSubmit{Action: "/platforms/moodle/pick", Fields: []Field{{"picker", "t0k3n"}, {"do", "decline"}}},
+		},
+		"error-unlinked-teacher": Error{Code: "ActivityUnknown", Status: 404, Reference: "7F3K-2Q", Unlinked: UnlinkedTeacher},
+		"error-unlinked-learner": Error{Code: "ActivityUnknown", Status: 404, Reference: "7F3K-2Q", Unlinked: UnlinkedLearner},
+		"picker": Picker{
+			Integration: "Moodle at Example University", Action: "/platforms/moodle/pick", Token: "t0k3n", Multiple: true,
+			Query: `"ladders" & more`, Type: "Microlearning", Types: []string{"ELearning", "Microlearning", "LearningPlaylist"},
+			Found: 42, Page: 2, Pages: 3,
+			Items: []PickerItem{
+				{Name: "height", Title: "Working safely at height", Description: "Ladders & scaffolds", Type: "Microlearning", DurationMinutes: 45, Chosen: true},
+				{Name: "fire", Title: "Fire <extinguishers>", Type: "Microlearning"},
+			},
+			Chosen: []PickerItem{{Name: "first-aid", Title: "First aid", Type: "ELearning", DurationMinutes: 90, Chosen: true}},
+		},
+		"picker-one": Picker{
+			Integration: "Campus", Action: "/platforms/campus/pick", Token: "t0k3n", Types: []string{"ELearning"}, Found: 1, Page: 1, Pages: 1,
+			Items: []PickerItem{{Name: "height", Title: "Working safely at height", Type: "ELearning"}}, Problem: ProblemNothing,
+		},
+		"picker-gone": Picker{
+			Integration: "Campus", Action: "/platforms/campus/pick", Token: "t0k3n", Multiple: true, Types: []string{"ELearning"}, Page: 1, Pages: 1,
+			Query: "fire", Problem: ProblemGone, Gone: []string{"fire", "smoke"},
+		},
+		"picker-empty": Picker{Integration: "Campus", Action: "/platforms/campus/pick", Token: "t0k3n", Types: []string{"ELearning"}, Page: 1, Pages: 1},
 	}
 }
 
@@ -110,7 +135,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		w := get(t, p, View{})
 		csp, body := w.Header().Get("Content-Security-Policy"), w.Body.String()
 		styles := regexp.MustCompile(`(?s)<style>(.*?)</style>`).FindAllStringSubmatch(body, -1)
-		if len(styles) != 1 || !strings.Contains(csp, "style-src "+cspHash(styles[0][1])+";") {
+		if len(styles) != 1 || !strings.Contains(csp, "style-src "+cspHash(styles[0][1])+"; ") {
 			t.Errorf("%s: the policy does not allow the page's style: %s", name, csp)
 		}
 		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
@@ -182,7 +207,12 @@ func TestHostileText(t *testing.T) {
 	for name, p := range map[string]page{
 		"error": Error{
 			Code: evil, Status: 400, Reference: evil, Activity: evil, Integration: evil, Tool: evil,
-			Missing: []string{evil}, Details: []string{evil},
+			Missing: []string{evil}, Details: []string{evil}, Back: &AutoSubmit{Action: "/back", Fields: []Field{{evil, evil}}},
+		},
+		"picker": Picker{
+			Integration: evil, Action: "/pick?" + evil[:8], Token: evil, Query: evil, Type: evil, Types: []string{evil},
+			Found: 2, Page: 1, Pages: 1, Items: []PickerItem{{Name: evil, Title: evil, Description: evil, Type: evil}},
+			Chosen: []PickerItem{{Name: evil, Title: evil, Description: evil, Type: evil, Chosen: true}}, Problem: ProblemGone, Gone: []string{evil},
 		},
 		"open":   OpenInNewWindow{Title: evil, Description: evil, Action: "/open?" + evil[:8], TokenField: evil, Token: evil},
 		"submit": AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
@@ -238,6 +268,8 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 			"reload": ToolFrame{Reload: action, ToolURLs: []string{"https://a.example"}, Src: "/x"},
 			"tool":   ToolFrame{Reload: "/x", ToolURLs: []string{action}, Src: "/x"},
 			"return": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x", ReturnURL: action},
+			"picker": Picker{Action: action, Token: "s3cret"},
+			"back":   Error{Back: &AutoSubmit{Action: action}},
 		}
 		if action == "" {
 			delete(pages, "return") // there need not be one
@@ -255,8 +287,10 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 			}
 		}
 	}
-	if err := (OpenInNewWindow{Action: "/x"}).Write(httptest.NewRecorder(), View{}); err == nil {
-		t.Error("a page without a token was accepted")
+	for _, p := range []page{OpenInNewWindow{Action: "/x"}, Picker{Action: "/x"}} {
+		if err := p.Write(httptest.NewRecorder(), View{}); err == nil {
+			t.Errorf("a page without a token was accepted: %T", p)
+		}
 	}
 }
 

@@ -148,6 +148,13 @@ func (x *Index) Tools(visit func(*Tool)) {
 	}
 }
 
+// Activities calls visit for every activity, in no particular order.
+func (x *Index) Activities(visit func(*Activity)) {
+	for _, a := range x.activities {
+		visit(a)
+	}
+}
+
 // Client tells whether secretSHA256 is the hash of that application's secret.
 func (x *Index) Client(clientID string, secretSHA256 []byte) bool {
 	c := x.FindClient(clientID)

@@ -5,6 +5,7 @@ package tool
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/lti-operator/lti-operator/internal/handler/keyring"
 	"github.com/lti-operator/lti-operator/internal/handler/learners"
@@ -13,6 +14,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/lti/jwks"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/lti/token"
+	"github.com/lti-operator/lti-operator/internal/pages"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
@@ -28,6 +30,8 @@ type Snapshot struct {
 	accounts Accounts
 	// learners is where the academy's own learners sign in; nil where they cannot.
 	learners *learners.Desk
+	// shared are the activities that teachers of other systems may choose from.
+	shared func() []offered
 }
 
 // Peers are the academy's own systems that launches need; each may be nil, unless it says otherwise.
@@ -57,6 +61,7 @@ func Prepare(index *routing.Index, cache *jwks.Cache, peers Peers) (*Snapshot, e
 		Index: index, states: states, registrations: map[string]*registration{}, sealer: peers.Sealer,
 		oidcKey:  keyring.SigningKey(index, routing.KindAcademy, index.Academy.Name),
 		accounts: peers.Accounts, learners: peers.Learners,
+		shared: sync.OnceValue(func() []offered { return sharedActivities(index) }),
 	}
 	index.Platforms(func(p *routing.Platform) {
 		if p.LTI13 == nil {
@@ -108,19 +113,24 @@ func (s *Snapshot) targetOf(targetLink string, platform *routing.Platform) (acti
 	return name, false, true
 }
 
-// activityOf finds the activity that a verified LTI 1.3 message is for.
-func (s *Snapshot) activityOf(m *launch.Message, platform *routing.Platform) (*routing.Activity, error) {
-	name, general, ok := s.targetOf(m.TargetLinkURI, platform)
+// activityOf finds the activity that a verified LTI 1.3 launch is for. Where the link names none, the page tells a teacher
+// how to choose one.
+func (v *visit) activityOf(m *launch.Message) (*routing.Activity, error) {
+	name, general, ok := v.targetOf(m.TargetLinkURI, v.platform)
 	if !ok {
 		return nil, lti.Refuse(lti.TargetLinkUnknown, "target_link_uri is not an address of this academy")
 	}
 	if general {
 		name = m.Custom[customActivity]
 		if name == "" {
+			v.about.Unlinked = pages.UnlinkedLearner
+			if len(m.Roles) > 0 && m.IsAuthor() {
+				v.about.Unlinked = pages.UnlinkedTeacher
+			}
 			return nil, lti.Refuse(lti.ActivityUnknown, "the link goes to the general address and has no custom parameter %q", customActivity)
 		}
 	}
-	activity := s.Activity(name)
+	activity := v.Activity(name)
 	if activity == nil {
 		return nil, lti.Refuse(lti.ActivityUnknown, "no activity of that name")
 	}

@@ -75,6 +75,7 @@ func (t *Tool) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST /platforms/{platform}/login", t.login)
 	mux.HandleFunc("POST /platforms/{platform}/launch", t.launch13)
 	mux.HandleFunc("GET /platforms/{platform}/launch", t.info)
+	mux.HandleFunc("POST "+routing.PlatformPickURL("", "{platform}"), t.pick)
 	mux.HandleFunc("GET /platforms/{name}/jwks.json", t.PublicKeys(platformKeys))
 	mux.HandleFunc("POST /activities/{activity}/launch", t.launch12)
 	mux.HandleFunc("GET /activities/{activity}/launch", t.info)
@@ -242,18 +243,21 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 		for _, c := range loginCookies(r) {
 			secrets = append(secrets, c.Value)
 		}
-		verifier := launch.Verifier{Now: t.Now, States: v.states}
+		verifier := launch.Verifier{Now: t.Now, States: v.states, DeepLinking: true}
 		message, err := verifier.Verify13(r.Context(), &registration.Registration, registration.keys, params, secrets...)
 		if err != nil {
 			t.noteDeployment(r.Context(), v.platform.Name, err)
 			return err
 		}
 		v.about.Locale = message.Presentation.Locale
-		activity, err := v.activityOf(message, v.platform)
+		v.loginCookie = loginCookieName(message.Nonce.Value)
+		if message.DeepLinking != nil {
+			return t.offer(rw, r, v, message)
+		}
+		activity, err := v.activityOf(message)
 		if err != nil {
 			return err
 		}
-		v.loginCookie = loginCookieName(message.Nonce.Value)
 		return t.accept(rw, r, v, activity, message, v.source13(message))
 	})
 }

@@ -36,6 +36,9 @@ type About struct {
 	Missing []string
 	// Connect is a way out of the refusal; nil for none.
 	Connect *pages.Connect
+	// Back leads back to the other system; nil for no way. Unlinked is for a link that leads to no activity yet.
+	Back     *pages.AutoSubmit
+	Unlinked pages.Unlinked
 }
 
 // Responder answers requests.
@@ -68,6 +71,8 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 		Tool:        about.ToolTitle,
 		Missing:     about.Missing,
 		Connect:     about.Connect,
+		Back:        about.Back,
+		Unlinked:    about.Unlinked,
 	}
 	if refusal.Detail != "" {
 		page.Details = []string{refusal.Detail}
