@@ -114,7 +114,7 @@ func TestResourcesBecomeReadyInAnyOrder(t *testing.T) {
 	url := academy.Spec.URL
 	if d := platform.Status.Details; d == nil || !reflect.DeepEqual(*d, v1alpha1.PlatformDetails{
 		LoginInitiationURL: url + "/platforms/moodle/login", RedirectURI: url + "/platforms/moodle/launch",
-		TargetLinkURI: url + "/platforms/moodle/launch", JWKSURL: url + "/platforms/moodle/jwks.json", Domain: ns + ".example",
+		TargetLinkURI: url + "/platforms/moodle/launch", DeepLinkingURL: url + "/platforms/moodle/launch", JWKSURL: url + "/platforms/moodle/jwks.json", Domain: ns + ".example",
 	}) {
 		t.Errorf("details of the platform: %+v", d)
 	}

@@ -281,6 +281,10 @@ type PlatformDetails struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
 	TargetLinkURI string `json:"targetLinkURI"`
+	// deepLinkingURL is where teachers choose activities (Deep Linking 2.0).
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	DeepLinkingURL string `json:"deepLinkingURL,omitempty"`
 	// aliasRedirectURIs are the redirect URIs at the academy's aliases, for launches of links that lead there.
 	// +optional
 	// +listType=atomic

@@ -53,7 +53,8 @@ func share() *v1alpha1.ActivityShare {
 func platformDetails(name string) *v1alpha1.PlatformDetails {
 	base := academyURL + "/platforms/" + name
 	return &v1alpha1.PlatformDetails{
-		LoginInitiationURL: base + "/login", RedirectURI: base + "/launch", TargetLinkURI: base + "/launch", JWKSURL: base + "/jwks.json",
+		LoginInitiationURL: base + "/login", RedirectURI: base + "/launch", TargetLinkURI: base + "/launch", DeepLinkingURL: base + "/launch",
+		JWKSURL:           base + "/jwks.json",
 		AliasRedirectURIs: []string{"https://brand.example/platforms/" + name + "/launch"}, Domain: "lti.acme.example",
 	}
 }

@@ -106,6 +106,7 @@ func (m *maker) platform(p *v1alpha1.LTIPlatform) error {
 		details.LoginInitiationURL: {Value: d.LoginInitiationURL},
 		details.RedirectURI:        {Value: d.RedirectURI, Further: d.AliasRedirectURIs},
 		details.TargetLinkURI:      {Value: d.TargetLinkURI},
+		details.DeepLinkingURL:     {Value: d.DeepLinkingURL},
 		details.JWKSURL:            {Value: d.JWKSURL},
 		details.Domain:             {Value: d.Domain},
 	}))

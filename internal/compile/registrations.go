@@ -238,6 +238,7 @@ func platformDetails(academy *v1alpha1.LTIAcademy, name string) *v1alpha1.Platfo
 		LoginInitiationURL: routing.PlatformLoginURL(academyURL, name),
 		RedirectURI:        routing.PlatformLaunchURL(academyURL, name),
 		TargetLinkURI:      routing.PlatformLaunchURL(academyURL, name),
+		DeepLinkingURL:     routing.PlatformLaunchURL(academyURL, name),
 		JWKSURL:            routing.PlatformJWKSURL(academyURL, name),
 	}
 	for _, alias := range academy.Spec.Aliases {

@@ -18,6 +18,7 @@ const (
 	LoginInitiationURL Field = "loginInitiationURL"
 	RedirectURI        Field = "redirectURI"
 	TargetLinkURI      Field = "targetLinkURI"
+	DeepLinkingURL     Field = "deepLinkingURL"
 	JWKSURL            Field = "jwksURL"
 	Domain             Field = "domain"
 
@@ -38,7 +39,7 @@ const (
 // Fields returns all fields.
 func Fields() []Field {
 	return []Field{
-		LoginInitiationURL, RedirectURI, TargetLinkURI, JWKSURL, Domain,
+		LoginInitiationURL, RedirectURI, TargetLinkURI, DeepLinkingURL, JWKSURL, Domain,
 		Issuer, ClientID, DeploymentID, AuthenticationURL, AccessTokenURL,
 		ResourceURL, LaunchURL, ConsumerKey, SharedSecret, PlatformID,
 	}
@@ -54,6 +55,8 @@ func (f Field) Label() string {
 		return "Redirect URI"
 	case TargetLinkURI:
 		return "Target link URI"
+	case DeepLinkingURL:
+		return "Deep linking URL"
 	case JWKSURL:
 		return "Public keyset URL (JWKS)"
 	case Domain:

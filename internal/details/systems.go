@@ -18,6 +18,7 @@ func generic() System {
 				{Field: LoginInitiationURL, Note: "also: initiate login URL"},
 				{Field: RedirectURI, Note: "also: launch URL; status.details.aliasRedirectURIs are further ones"},
 				{Field: TargetLinkURI, Note: "also: tool URL"},
+				{Field: DeepLinkingURL, Note: "also: content selection URL; where teachers choose activities"},
 				{Field: JWKSURL, Note: "the address, not a pasted key, so that keys can be replaced"},
 				{Field: Domain},
 			},
@@ -59,6 +60,7 @@ func moodle() System {
 			Where: "Site administration > Plugins > Activity modules > External tool > Manage tools > configure a tool manually",
 			Entries: []Entry{
 				{Field: TargetLinkURI, Label: "Tool URL", Note: "for one activity its resource URL, see below"},
+				{Field: DeepLinkingURL, Label: "Content Selection URL", Note: "with Supports Deep Linking (Content-Item Message) ticked"},
 				{Field: JWKSURL, Label: "Public keyset", Note: "with LTI version LTI 1.3 and Public key type Keyset URL"},
 				{Field: LoginInitiationURL, Label: "Initiate login URL"},
 				{Field: RedirectURI, Label: "Redirection URI(s)", Note: "one per line"},
@@ -104,9 +106,9 @@ func moodle() System {
 			},
 		},
 		Notes: []string{
-			"Since Moodle 4.3 an activity has no URL field: without deep linking it opens the Tool URL of the tool that it is " +
-				"made from. Every shared activity therefore needs a tool of its own. Each tool has its own Client ID, so over " +
-				"LTI 1.3 also an LTIPlatform of its own.",
+			"Since Moodle 4.3 an activity has no URL field: teachers choose what it opens with Select content. Without deep " +
+				"linking it opens the Tool URL of the tool that it is made from, so that every shared activity needs a tool of " +
+				"its own. Each tool has its own Client ID, so over LTI 1.3 also an LTIPlatform of its own.",
 			"The Platform ID is the site's address, with a path if it has one and without a slash at the end.",
 			"Under Privacy, Share launcher's name with tool and Share launcher's email with tool must be Always for " +
 				"activities that need them.",
@@ -130,6 +132,10 @@ func canvas() System {
 			Entries: []Entry{
 				{Field: RedirectURI, Label: "Redirect URIs", Note: "one per line"},
 				{Field: TargetLinkURI, Label: "Target Link URI", Note: "with Method Manual Entry"},
+				{
+					Field: DeepLinkingURL, Label: "Target Link URI",
+					Note: "of the placements Link Selection and Assignment Selection, with LtiDeepLinkingRequest as message type",
+				},
 				{Field: LoginInitiationURL, Label: "OpenID Connect Initiation Url"},
 				{Field: JWKSURL, Label: "Public JWK URL", Note: "with JWK Method Public JWK URL"},
 				{Field: Domain, Label: "Domain", Note: "under Additional Settings"},
@@ -174,6 +180,8 @@ func canvas() System {
 				"extensions, domain.",
 			"The newer Apps page calls them Redirect URIs, Default Target Link URI, OpenID Connect Initiation URL, JWK URL " +
 				"and Domain.",
+			"With Method Paste JSON deep linking is a placement with message_type LtiDeepLinkingRequest and our deep linking URL " +
+				"as target_link_uri, for example link_selection and assignment_selection.",
 			"The key must be switched to On in the State column. Privacy Level Public sends names and email addresses.",
 		},
 		Sources: []string{
@@ -200,6 +208,11 @@ func brightspace() System {
 				{Field: LoginInitiationURL, Label: "OpenID Connect Login URL"},
 				{Field: TargetLinkURI, Label: "Target Link URI"},
 				{Field: JWKSURL, Label: "Keyset URL", Note: "optional for launches, needed for grades"},
+				{
+					Field: DeepLinkingURL, Label: "URL",
+					Where: "Admin Tools > External Learning Tools > LTI Advantage > (deployment) > View Links > New Link",
+					Note:  "with Type Deep Linking Quicklink; the deployment needs the extension Deep Linking",
+				},
 			},
 		},
 		BringBack: Screen{
@@ -249,6 +262,7 @@ func brightspace() System {
 			"https://community.d2l.com/brightspace/kb/articles/4319-lti-registration-brightspace-to-brightspace",
 			"https://documentation.brightspace.com/EN/le/lti/admin/set_up_integration_with_tool_provider.htm",
 			"https://help.aktiv.com/guides/lms/brightspace/lms-brightspace-lti-external-tool",
+			"https://support.watermarkinsights.com/hc/en-us/articles/31190931931803 (deep linking)",
 			"sakaiproject/sakai plus/docs/INSTALL-BRIGHTSPACE.md (fixed forms)",
 		},
 	}
@@ -271,6 +285,7 @@ func blackboard() System {
 				{Field: RedirectURI, Label: "Tool Redirect URL(s)", Note: "separated by commas"},
 				{Field: JWKSURL, Label: "Tool JWKS URL"},
 				{Field: TargetLinkURI, Label: "Target Link URI", Where: placement},
+				{Field: DeepLinkingURL, Label: "Target Link URI", Where: placement, Note: "with Type Deep Linking content tool"},
 			},
 		},
 		BringBack: Screen{
@@ -401,8 +416,9 @@ func sakai() System {
 			},
 		},
 		Notes: []string{
-			"In current releases a tool link opens the launch URL of its tool, so without deep linking every shared activity " +
-				"needs a tool of its own. Each tool has its own Client ID, so over LTI 1.3 also an LTIPlatform of its own.",
+			"In current releases a tool link opens the launch URL of its tool, or what was chosen by deep linking, for which the " +
+				"launch URL is used too. Without deep linking every shared activity needs a tool of its own. Each tool has its " +
+				"own Client ID, so over LTI 1.3 also an LTIPlatform of its own.",
 			"Names and email addresses are sent only with Send User Names to External Tool and Send Email Addresses to " +
 				"External Tool.",
 			"Plus Admin, for Sakai as a tool, is there since Sakai 23 and needs plus.provider.enabled in sakai.properties.",
@@ -476,7 +492,7 @@ func schoology() System {
 		Notes: []string{
 			"All organizations have one issuer. An app may be installed by several of them: the Client ID is the app's, the " +
 				"Deployment ID the organization's.",
-			"The placement Course Materials needs deep linking, which we do not offer; choose others.",
+			"The placement Course Materials uses deep linking: teachers choose the activity.",
 			"Privacy of the app decides about names and email addresses.",
 		},
 		Sources: []string{

@@ -468,7 +468,8 @@ func TestAPlatformThatTakesNoResourceLinksIsTold(t *testing.T) {
 	a := newChoosingAcademy(t)
 	b := a.browser()
 	b.header.Set("Accept-Language", "nl")
-	x := b.choose(map[string]any{"accept_types": []string{"link", "html"}, "data": "session 7"})
+	request := b.prepare13(moodle(), "height", asksFor(moodle(), map[string]any{"accept_types": []string{"link", "html"}, "data": "session 7"}))
+	x := b.post13(moodle(), request)
 	a.refused(x, lti.ContentTypeNotAccepted)
 	m, fields := formAction.FindStringSubmatch(x.Body.String()), url.Values{}
 	for _, f := range hiddenField.FindAllStringSubmatch(x.Body.String(), -1) {
@@ -485,8 +486,14 @@ func TestAPlatformThatTakesNoResourceLinksIsTold(t *testing.T) {
 		t.Errorf("errormsg %v", got)
 	}
 	a.refused(b.again(nil), lti.LaunchAlreadyUsed)
-	// The request may be opened again, but is answered once all the same.
-	a.refused(b.do(http.MethodPost, m[1], fields), lti.LaunchAlreadyUsed)
+	// The request was not used up and shows the page again, but it is answered once all the same.
+	x = b.post13(moodle(), request)
+	a.refused(x, lti.ContentTypeNotAccepted)
+	again := hiddenField.FindStringSubmatch(x.Body.String())
+	if again[2] == fields.Get("picker") {
+		t.Fatal("the same form")
+	}
+	a.refused(b.do(http.MethodPost, m[1], url.Values{again[1]: {again[2]}, "do": {"decline"}}), lti.LaunchAlreadyUsed)
 }
 
 func TestWhoMayChoose(t *testing.T) {
