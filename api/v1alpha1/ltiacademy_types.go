@@ -9,6 +9,7 @@ import (
 )
 
 // LTIAcademySpec describes the environment that activities live in, and the launch handler that serves it.
+// +kubebuilder:validation:XValidation:rule="!has(self.authors) || has(self.learners)",message="authors needs learners: authors sign in at the same identity provider"
 type LTIAcademySpec struct {
 	// title is the name that people see on pages.
 	// +required
@@ -70,6 +71,10 @@ type LTIAcademySpec struct {
 	// email address is that of an account already sign in to it once, which connects the two.
 	// +optional
 	Learners *AcademyLearners `json:"learners,omitempty"`
+
+	// authors says who may choose activities at the academy's LTITools (Deep Linking 2.0). Left out: nobody.
+	// +optional
+	Authors *AcademyAuthors `json:"authors,omitempty"`
 
 	// results says where results of external activities go. Left out: nowhere; they can be read.
 	// +optional
@@ -250,6 +255,24 @@ type LearnersOIDC struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	SubjectClaim string `json:"subjectClaim,omitempty"`
+}
+
+// AcademyAuthors are the people who sign in at learners.oidc with one of values in claim.
+type AcademyAuthors struct {
+	// claim of the identity provider, such as groups or roles, that says who is an author: a text or a list of texts, in the
+	// ID token or in the answer of the UserInfo endpoint. It has to be one that people cannot change themselves.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Claim string `json:"claim"`
+	// values of which an author has at least one, compared character by character.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	Values []string `json:"values"`
 }
 
 // AcademyResults says where results of external activities go.

@@ -68,7 +68,7 @@ type ToolLTI13 struct {
 	// +kubebuilder:validation:MaxLength=65536
 	JWKS *string `json:"jwks,omitempty"`
 	// redirectURIs are where the tool may have learners sent to with an ID token, compared character by character. Left
-	// out: exactly launchURL and the resourceURLs of the activities of this tool.
+	// out: exactly launchURL, deepLinkingURL and the resourceURLs of the activities of this tool.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -77,6 +77,10 @@ type ToolLTI13 struct {
 	// launchURL is the tool's own launch URL: a redirect URI while redirectURIs is left out.
 	// +optional
 	LaunchURL *PeerURL `json:"launchURL,omitempty"`
+	// deepLinkingURL is where authors of the academy choose activities at the tool (Deep Linking 2.0). Like launchURL it is a
+	// redirect URI while redirectURIs is left out. Left out: launchURL.
+	// +optional
+	DeepLinkingURL *PeerURL `json:"deepLinkingURL,omitempty"`
 }
 
 // Disclosure says whether another system is told something about a learner.
@@ -124,6 +128,16 @@ const (
 	NamesAndRolesEnabled  NamesAndRolesService = "Enabled"
 )
 
+// DeepLinkingService says whether authors may choose activities at a tool (Deep Linking 2.0).
+// +kubebuilder:validation:Enum=Disabled;Enabled
+type DeepLinkingService string
+
+// Values of DeepLinkingService. Left out, it is Enabled.
+const (
+	DeepLinkingDisabled DeepLinkingService = "Disabled"
+	DeepLinkingEnabled  DeepLinkingService = "Enabled"
+)
+
 // ToolServices says which services of this platform a tool may use.
 type ToolServices struct {
 	// assignmentAndGrade: Disabled refuses it, so that no results come back; Grades lets the tool send scores and read
@@ -135,6 +149,10 @@ type ToolServices struct {
 	// refuses it. Left out: Enabled.
 	// +optional
 	NamesAndRoles NamesAndRolesService `json:"namesAndRoles,omitempty"`
+	// deepLinking: Enabled lets the academy's authors, see authors of the LTIAcademy, choose activities at the tool; Disabled
+	// refuses it. Left out: Enabled.
+	// +optional
+	DeepLinking DeepLinkingService `json:"deepLinking,omitempty"`
 }
 
 // LTIToolStatus is what the operator reports about a tool.
@@ -191,6 +209,11 @@ type ToolDetails struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
 	JWKSURL string `json:"jwksURL"`
+	// chooseURL is for authors of the academy and not for the tool's administrator: where they choose activities at the tool.
+	// Absent while services.deepLinking is Disabled.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	ChooseURL string `json:"chooseURL,omitempty"`
 }
 
 // LTITool is another system whose activities the academy's learners may open (the academy is the LTI platform).
@@ -252,6 +275,14 @@ func (t *LTITool) EffectiveNamesAndRoles() NamesAndRolesService {
 		return s.NamesAndRoles
 	}
 	return NamesAndRolesEnabled
+}
+
+// EffectiveDeepLinking resolves services.deepLinking: Enabled when left out.
+func (t *LTITool) EffectiveDeepLinking() DeepLinkingService {
+	if s := t.Spec.Services; s != nil && s.DeepLinking != "" {
+		return s.DeepLinking
+	}
+	return DeepLinkingEnabled
 }
 
 // SharesName tells whether names are told: they are when nothing is said.

@@ -111,6 +111,7 @@ func TestRules(t *testing.T) {
 		blanks    = "the name of a parameter must not hold blanks"
 		oneWay    = "give exactly one of lti12 and lti13"
 		exams     = "minimumScore is required for type Exam, and for no other type"
+		learners  = "\nlearners: {oidc: {issuerURL: 'https://id.a.example', clientID: lti, clientSecretRef: {name: s}}}"
 		webhook   = "\nresults: {webhook: {url: 'https://a.example/results', signingSecretRef: {name: s}}}"
 	)
 	for name, c := range map[string]struct{ kind, name, spec, message string }{
@@ -146,6 +147,12 @@ func TestRules(t *testing.T) {
 		"learners":                               {kind: "LTIAcademy", spec: academy("https://a.example") + "\nlearners: {oidc: {issuerURL: 'https://id.a.example/realms/x', clientID: lti, clientSecretRef: {name: s}, subjectClaim: scim_id}}"},
 		"learners without a secret":              {kind: "LTIAcademy", spec: academy("https://a.example") + "\nlearners: {oidc: {issuerURL: 'https://id.a.example', clientID: lti}}", message: "clientSecretRef"},
 		"learners of an issuer over http":        {kind: "LTIAcademy", spec: academy("https://a.example") + "\nlearners: {oidc: {issuerURL: 'http://id.a.example', clientID: lti, clientSecretRef: {name: s}}}", message: peerURL},
+		"authors":                                {kind: "LTIAcademy", spec: academy("https://a.example") + learners + "\nauthors: {claim: groups, values: [Course authors, /staff/authors]}"},
+		"authors without learners":               {kind: "LTIAcademy", spec: academy("https://a.example") + "\nauthors: {claim: groups, values: [a]}", message: "authors needs learners"},
+		"authors without a claim":                {kind: "LTIAcademy", spec: academy("https://a.example") + learners + "\nauthors: {values: [a]}", message: "authors.claim"},
+		"authors without values":                 {kind: "LTIAcademy", spec: academy("https://a.example") + learners + "\nauthors: {claim: groups, values: []}", message: "at least 1 items"},
+		"authors of an empty value":              {kind: "LTIAcademy", spec: academy("https://a.example") + learners + "\nauthors: {claim: groups, values: ['']}", message: "at least 1 chars"},
+		"authors of one value twice":             {kind: "LTIAcademy", spec: academy("https://a.example") + learners + "\nauthors: {claim: groups, values: [a, a]}", message: "Duplicate value"},
 		"a directory":                            {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim/v2', tokenSecretRef: {name: s}, linkFilter: 'userType eq \"Learner\"'}}"},
 		"a directory with a query":               {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim?x=1', tokenSecretRef: {name: s}}}", message: "url must not have a query"},
 		"a directory without a token":            {kind: "LTIAcademy", spec: academy("https://a.example") + "\nprovisioning: {scim: {url: 'https://a.example/scim'}}", message: "tokenSecretRef"},
@@ -228,6 +235,9 @@ func TestRules(t *testing.T) {
 		"tool without a login URL":                  {kind: "LTITool", spec: "title: Lab\nlti13:\n" + toolJWKS, message: "loginInitiationURL"},
 		"tool with a login URL over http":           {kind: "LTITool", spec: strings.Replace(tool(toolJWKS), "https://tool.example/login", "http://tool.example/login", 1), message: peerURL},
 		"tool with a launch URL over http":          {kind: "LTITool", spec: tool(toolJWKS + "  launchURL: http://tool.example/launch"), message: peerURL},
+		"tool with a deep linking URL":              {kind: "LTITool", spec: tool(toolJWKS + "  deepLinkingURL: https://tool.example/choose\nservices: {deepLinking: Disabled}")},
+		"tool with a deep linking URL over http":    {kind: "LTITool", spec: tool(toolJWKS + "  deepLinkingURL: http://tool.example/choose"), message: peerURL},
+		"tool with deep linking of its own kind":    {kind: "LTITool", spec: "title: Lab\nservices: {deepLinking: Sometimes}", message: "Unsupported value"},
 		"tool with a redirect URI over http":        {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['http://tool.example/launch']"), message: peerURL},
 		"tool with a redirect URI that is a script": {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['javascript:alert(1)']"), message: peerURL},
 		"tool with a redirect URI twice":            {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: ['https://tool.example/a', 'https://tool.example/a']"), message: "Duplicate value"},
@@ -235,7 +245,7 @@ func TestRules(t *testing.T) {
 		"tool with 64 redirect URIs":                {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: [" + many(64, "'https://tool.example/%d'") + "]")},
 		"tool with 65 redirect URIs":                {kind: "LTITool", spec: tool(toolJWKS + "  redirectURIs: [" + many(65, "'https://tool.example/%d'") + "]"), message: "at most 64 items"},
 		"tool that is told and may do little":       {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Withhold, email: Withhold}\nservices: {assignmentAndGrade: Disabled, namesAndRoles: Disabled}"},
-		"tool that is told and may do everything":   {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Share, email: Share}\nservices: {assignmentAndGrade: GradesAndLineItems, namesAndRoles: Enabled}"},
+		"tool that is told and may do everything":   {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Share, email: Share}\nservices: {assignmentAndGrade: GradesAndLineItems, namesAndRoles: Enabled, deepLinking: Enabled}"},
 		"tool that may send grades":                 {kind: "LTITool", spec: "title: Lab\nprivacy: {}\nservices: {assignmentAndGrade: Grades}"},
 		"tool with half a name":                     {kind: "LTITool", spec: "title: Lab\nprivacy: {name: Initials}", message: "Unsupported value"},
 		"tool with half an address":                 {kind: "LTITool", spec: "title: Lab\nprivacy: {email: Domain}", message: "Unsupported value"},

@@ -321,9 +321,9 @@ frameAncestors: ['https://lms.example']`,
 title: Lab
 academyRef: {name: default}
 activation: Deactivated
-lti13: {loginInitiationURL: 'https://tool.example/login', jwksURL: 'https://tool.example/jwks', launchURL: 'https://tool.example', redirectURIs: ['https://tool.example/a']}
+lti13: {loginInitiationURL: 'https://tool.example/login', jwksURL: 'https://tool.example/jwks', launchURL: 'https://tool.example', deepLinkingURL: 'https://tool.example/c', redirectURIs: ['https://tool.example/a']}
 privacy: {name: Withhold, email: Share}
-services: {assignmentAndGrade: Grades, namesAndRoles: Disabled}`,
+services: {assignmentAndGrade: Grades, namesAndRoles: Disabled, deepLinking: Disabled}`,
 		v1alpha1.KindActivity: `
 title: Height
 description: How to

@@ -92,6 +92,7 @@ func handOverObjects(t *testing.T) {
 		base := academyURL + "/tools/lab"
 		o.Status.Details = &v1alpha1.ToolDetails{
 			PlatformID: academyURL, ClientID: "lab", DeploymentID: "lab", AuthenticationURL: base + "/authorize", AccessTokenURL: base + "/token", JWKSURL: base + "/jwks.json",
+			ChooseURL: base + "/choose",
 		}
 	})
 	create(t, &v1alpha1.LTIActivity{ObjectMeta: named("height"), Spec: v1alpha1.LTIActivitySpec{Title: "Height", Type: v1alpha1.ELearning, Share: share()}}, func(a *v1alpha1.LTIActivity) {

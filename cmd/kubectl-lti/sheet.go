@@ -269,6 +269,9 @@ func (m *maker) tool(t *v1alpha1.LTITool) error {
 		details.AccessTokenURL:    {Value: d.AccessTokenURL},
 		details.JWKSURL:           {Value: d.JWKSURL},
 	}))
+	if d.ChooseURL != "" {
+		m.note("Not for the tool's administrator: authors of the academy choose activities of this tool at %s.", d.ChooseURL)
+	}
 	if !t.Spec.Activation.Active() {
 		m.note("This LTITool is deactivated: it is not opened.")
 	}

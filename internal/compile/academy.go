@@ -68,6 +68,7 @@ func (c *compiler) academy() {
 			SCIM:           scim,
 			Learners:       learners,
 			ResultsWebhook: webhook,
+			Authors:        authors(a.Spec.Authors),
 		},
 		AcademyKeys: *academyKeys,
 		Revoked:     c.revoked,
@@ -179,6 +180,14 @@ func (c *compiler) learners(a *v1alpha1.LTIAcademy, academyKeys *routing.Academy
 	}
 	academyKeys.LearnersSecret = data[0]
 	return &routing.Learners{IssuerURL: string(in.IssuerURL), ClientID: in.ClientID, SubjectClaim: in.SubjectClaim}, verdict{}
+}
+
+// authors says who may choose activities at tools; nil for nobody.
+func authors(in *v1alpha1.AcademyAuthors) *routing.Authors {
+	if in == nil {
+		return nil
+	}
+	return &routing.Authors{Claim: in.Claim, Values: in.Values}
 }
 
 // webhook resolves where results of external activities are sent to. One whose secret is missing is served all the same:

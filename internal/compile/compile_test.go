@@ -254,6 +254,7 @@ func TestWhatIsSaidAsItIsMeantAnywayChangesNoTable(t *testing.T) {
 	in.Tools[0].Spec.Privacy = &v1alpha1.LearnerPrivacy{Name: v1alpha1.DisclosureShare, Email: v1alpha1.DisclosureShare}
 	in.Tools[0].Spec.Services = &v1alpha1.ToolServices{
 		AssignmentAndGrade: v1alpha1.AssignmentAndGradeGradesAndLineItems, NamesAndRoles: v1alpha1.NamesAndRolesEnabled,
+		DeepLinking: v1alpha1.DeepLinkingEnabled,
 	}
 	if got := Compile(in).Set.Manifest.Hash; got != want {
 		t.Error("the table changed")

@@ -329,6 +329,9 @@ func (c *compiler) tools() {
 				AccessTokenURL:    routing.ToolTokenURL(c.url, t.Name),
 				JWKSURL:           routing.ToolJWKSURL(c.url, t.Name),
 			}
+			if t.EffectiveDeepLinking() == v1alpha1.DeepLinkingEnabled {
+				r.ToolDetails.ChooseURL = routing.ToolChooseURL(c.url, t.Name)
+			}
 		}
 		secretName, generated := t.SigningKeySecretName()
 		own := c.signingKeys(v1alpha1.KindTool, t.Name, secretName, generated)
@@ -354,6 +357,9 @@ func (c *compiler) tools() {
 			if s := t.EffectiveNamesAndRoles(); s != v1alpha1.NamesAndRolesEnabled {
 				entry.NamesAndRoles = string(s)
 			}
+			if s := t.EffectiveDeepLinking(); s != v1alpha1.DeepLinkingEnabled {
+				entry.DeepLinking = string(s)
+			}
 			c.out.Table.Tools = append(c.out.Table.Tools, entry)
 			c.serveKeys(own)
 		}
@@ -372,6 +378,7 @@ func toolLTI13(t *v1alpha1.LTITool) (*routing.ToolLTI13, verdict) {
 	}
 	out := &routing.ToolLTI13{
 		LoginInitiationURL: string(in.LoginInitiationURL), JWKSURL: text(in.JWKSURL), JWKS: text(in.JWKS), LaunchURL: text(in.LaunchURL),
+		DeepLinkingURL: text(in.DeepLinkingURL),
 	}
 	for _, uri := range in.RedirectURIs {
 		out.RedirectURIs = append(out.RedirectURIs, string(uri))

@@ -71,8 +71,8 @@ func NewIndex(hash string, t *Table) *Index {
 	return x
 }
 
-// prepareRedirects notes where ID tokens may go: for each tool its redirect URIs, or, when it has none, its launch URL and
-// the resource URLs of its activities.
+// prepareRedirects notes where ID tokens may go: for each tool its redirect URIs, or, when it has none, its launch URL, its
+// deep linking URL and the resource URLs of its activities.
 func (x *Index) prepareRedirects(t *Table) {
 	for i := range t.Tools {
 		tool := &t.Tools[i]
@@ -82,8 +82,10 @@ func (x *Index) prepareRedirects(t *Table) {
 		for _, uri := range tool.LTI13.RedirectURIs {
 			x.redirects[redirect{tool.Name, uri}] = true
 		}
-		if len(tool.LTI13.RedirectURIs) == 0 && tool.LTI13.LaunchURL != "" {
-			x.redirects[redirect{tool.Name, tool.LTI13.LaunchURL}] = true
+		for _, uri := range []string{tool.LTI13.LaunchURL, tool.LTI13.DeepLinkingURL} {
+			if len(tool.LTI13.RedirectURIs) == 0 && uri != "" {
+				x.redirects[redirect{tool.Name, uri}] = true
+			}
 		}
 	}
 	for i := range t.Activities {

@@ -84,8 +84,8 @@ func TestWhereIDTokensMayGo(t *testing.T) {
 	}
 	x := NewIndex("", &Table{
 		Tools: []Tool{
-			{Name: "listed", LTI13: &ToolLTI13{RedirectURIs: []string{"https://a.example/one", "https://a.example/two?x=1"}, LaunchURL: "https://a.example/launch"}},
-			{Name: "derived", LTI13: &ToolLTI13{LaunchURL: "https://b.example/launch"}},
+			{Name: "listed", LTI13: &ToolLTI13{RedirectURIs: []string{"https://a.example/one", "https://a.example/two?x=1"}, LaunchURL: "https://a.example/launch", DeepLinkingURL: "https://a.example/choose"}},
+			{Name: "derived", LTI13: &ToolLTI13{LaunchURL: "https://b.example/launch", DeepLinkingURL: "https://b.example/choose"}},
 			{Name: "bare", LTI13: &ToolLTI13{}},
 			{Name: "unregistered"},
 		},
@@ -104,8 +104,11 @@ func TestWhereIDTokensMayGo(t *testing.T) {
 		{"listed", "https://a.example/two?x=1", true},
 		{"listed", "https://a.example/two", false},
 		{"listed", "https://a.example/launch", false}, // the list is all there is
+		{"listed", "https://a.example/choose", false},
 		{"listed", "https://a.example/a", false},
 		{"derived", "https://b.example/launch", true},
+		{"derived", "https://b.example/choose", true},
+		{"derived", "https://b.example/choose?x=1", false},
 		{"derived", "https://b.example/b", true},
 		{"derived", "https://b.example/c?y=2", true},
 		{"derived", "https://b.example/c", false},

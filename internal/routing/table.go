@@ -199,8 +199,8 @@ type ToolLTI13 struct {
 	LoginInitiationURL string `json:"loginInitiationURL"`
 	JWKSURL            string `json:"jwksURL,omitempty"`
 	JWKS               string `json:"jwks,omitempty"`
-	// RedirectURIs are where an ID token may be posted to, compared character by character. If empty they are LaunchURL and
-	// the resource URLs of the tool's activities, see Index.AcceptsRedirect.
+	// RedirectURIs are where an ID token may be posted to, compared character by character. If empty they are LaunchURL,
+	// DeepLinkingURL and the resource URLs of the tool's activities, see Index.AcceptsRedirect.
 	RedirectURIs []string `json:"redirectURIs,omitempty"`
 	LaunchURL    string   `json:"launchURL,omitempty"`
 	// DeepLinkingURL is where activities are chosen (Deep Linking 2.0); LaunchURL if empty.
