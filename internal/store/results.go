@@ -135,8 +135,9 @@ const MaxToolLineItems = 1000
 // activities. Methods and errors are as in Store; when more than one error applies,
 // ErrInvalid comes first, then ErrReplayed.
 type Results interface {
-	// SpendNonce spends a nonce alone. It fails with ErrReplayed.
-	SpendNonce(ctx context.Context, n Nonce) error
+	// SpendNonce spends nonces alone: all, or none when one fails. It fails with
+	// ErrReplayed.
+	SpendNonce(ctx context.Context, all ...Nonce) error
 
 	// MeetLearner finds the learner of a realm and subject, or makes one with the ID
 	// of l, and stores what l says about the person, also what is empty. It returns

@@ -113,12 +113,19 @@ func (s *Store) prepareResults(ctx context.Context) error {
 func resultLock(id string) string { return "result\x00" + id }
 
 // SpendNonce implements store.Results.
-func (s *Store) SpendNonce(ctx context.Context, n store.Nonce) error {
-	if err := n.Validate(); err != nil {
-		return err
+func (s *Store) SpendNonce(ctx context.Context, all ...store.Nonce) error {
+	for i := range all {
+		if err := all[i].Validate(); err != nil {
+			return err
+		}
 	}
 	return s.inTx(ctx, "spend nonce", func(ctx context.Context, tx *sql.Tx) error {
-		return s.spendNonce(ctx, tx, &n, "")
+		for i := range all {
+			if err := s.spendNonce(ctx, tx, &all[i], ""); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

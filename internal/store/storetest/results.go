@@ -152,6 +152,18 @@ func testSpendNonce(t *testing.T, f *fixture) {
 	wantErr(t, s.SpendNonce(t.Context(), n), nil)
 	wantErr(t, s.SpendNonce(t.Context(), n), store.ErrReplayed)
 
+	// Several are spent together or not at all, in whatever order they are given.
+	fresh := store.Nonce{Scope: "tool/fresh", Value: "1", ExpiresAt: start.Add(time.Hour)}
+	bad := store.Nonce{Scope: "tool/fresh", ExpiresAt: start.Add(time.Hour)}
+	wantErr(t, s.SpendNonce(t.Context(), fresh, n), store.ErrReplayed)
+	wantErr(t, s.SpendNonce(t.Context(), n, fresh), store.ErrReplayed)
+	wantErr(t, s.SpendNonce(t.Context(), fresh, fresh), store.ErrReplayed)
+	wantErr(t, s.SpendNonce(t.Context(), fresh, bad), store.ErrInvalid)
+	second := fresh
+	second.Value = "2"
+	wantErr(t, s.SpendNonce(t.Context(), fresh, second), nil)
+	wantErr(t, other.SpendNonce(t.Context(), second), store.ErrReplayed)
+
 	won := race(t, f, store.ErrReplayed, func(s store.Store, _ int) error {
 		return s.SpendNonce(t.Context(), store.Nonce{Scope: "race", Value: "one", ExpiresAt: start.Add(time.Hour)})
 	})
