@@ -119,8 +119,13 @@ func (d *Desk) Return(rw http.ResponseWriter, r *http.Request, purpose identity.
 }
 
 // SignIn ends the sign-in, and tells who it is. It works once.
-func (v *Visitor) SignIn(ctx context.Context) (learner.Learner, error) {
-	who, err := v.desk.Provider.Exchange(ctx, v.response, v.desk.request(v.flow, v.state))
+func (v *Visitor) SignIn(ctx context.Context) (learner.Learner, error) { return v.SignInWith(ctx, "") }
+
+// SignInWith is SignIn that tells besides, as Values of the learner, what the provider says in a claim.
+func (v *Visitor) SignInWith(ctx context.Context, claim string) (learner.Learner, error) {
+	request := v.desk.request(v.flow, v.state)
+	request.Claim = claim
+	who, err := v.desk.Provider.Exchange(ctx, v.response, request)
 	if err != nil {
 		return learner.Learner{}, refusal(err)
 	}

@@ -118,8 +118,8 @@ func (c claims) check(cfg Config, r Request, now time.Time) *Error {
 	return nil
 }
 
-// learnerOf reads a learner from the first of the documents that has each claim.
-func learnerOf(subjectClaim string, documents []claims) (Learner, *Error) {
+// learnerOf reads a learner from the first of the documents that has each claim. wanted is the one for Learner.Values.
+func learnerOf(subjectClaim, wanted string, documents []claims) (Learner, *Error) {
 	first := func(name string) claims {
 		for _, c := range documents {
 			if c.has(name) {
@@ -148,6 +148,9 @@ func learnerOf(subjectClaim string, documents []claims) (Learner, *Error) {
 	case subjectClaim == claimEmail && !l.EmailVerified:
 		// Anybody can say that an address is theirs.
 		return Learner{}, invalid("the subject claim is an email address that is not verified")
+	}
+	if wanted != "" {
+		l.Values = first(wanted).texts(wanted)
 	}
 	if !printable(l.Email) {
 		l.Email, l.EmailVerified = "", false

@@ -416,7 +416,7 @@ func TestEveryAlgorithmWithAPublicKey(t *testing.T) {
 			s.claims["at_hash"] = base64.RawURLEncoding.EncodeToString(half)
 			got, err := p.Exchange(t.Context(), Response{Code: goodCode}, request())
 			want := Learner{Subject: "l-1", Email: "zoe@acme.example", EmailVerified: true, Name: "Zoë Smit"}
-			if err != nil || got != want {
+			if err != nil || !cmp.Equal(got, want) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
@@ -574,6 +574,7 @@ func TestAnswersThatAreNotTrusted(t *testing.T) {
 		"no UserInfo to look at":        {idp: discovered("userinfo_endpoint", "http://127.0.0.1/"), config: subjectClaim("employee"), kind: Invalid, reason: "the subject claim is not there"},
 		"a UserInfo that is no JSON":    {idp: handled("/userinfo", 200, remote), config: subjectClaim("employee"), kind: Invalid, reason: "UserInfo: the answer cannot be read"},
 		"UserInfo of somebody else":     {idp: func(s *idp) { delete(s.claims, "name"); s.userInfo = map[string]any{"sub": "l-2", "name": "Ed"} }, kind: Invalid, reason: "about somebody else"},
+		"no UserInfo for groups":        {request: func(r *Request, _ *Response) { r.Claim = "groups" }, kind: Unavailable, reason: "UserInfo: status 401"},
 		"UserInfo of nobody":            {idp: func(s *idp) { s.userInfo = map[string]any{"employee": "7"} }, config: subjectClaim("employee"), kind: Invalid, reason: "about somebody else"},
 		"a subject that is a number":    {idp: claim("scim_id", 7), config: subjectClaim("scim_id"), kind: Invalid, reason: "is not a text of 1 to 255 bytes"},
 		"an empty subject":              {idp: claim("scim_id", ""), config: subjectClaim("scim_id"), kind: Invalid, reason: "is not a text of 1 to 255 bytes"},
@@ -601,7 +602,7 @@ func TestAnswersThatAreNotTrusted(t *testing.T) {
 			}
 			got, err := p.Exchange(t.Context(), response, r)
 			wantError(t, err, c.kind, c.code, c.reason)
-			if got != (Learner{}) {
+			if !cmp.Equal(got, Learner{}) {
 				t.Errorf("%+v signed in", got)
 			}
 			if strings.HasPrefix(c.reason, "response") || strings.Contains(c.reason, "iss is another issuer") {
@@ -633,6 +634,12 @@ func breakOff(path string) func(http.ResponseWriter, *http.Request) bool {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// with adds the texts of a claim.
+func with(l Learner, values ...string) Learner {
+	l.Values = values
+	return l
 }
 
 func TestAnswersThatAreGood(t *testing.T) {
@@ -688,6 +695,25 @@ func TestAnswersThatAreGood(t *testing.T) {
 			},
 			want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: false, Name: "Z"}, userInfo: 1,
 		},
+		"groups, wanted": {
+			idp:     func(s *idp) { s.claims["groups"] = []string{"staff", "authors"} },
+			request: func(r *Request) { r.Claim = "groups" }, want: with(zoe, "staff", "authors"),
+		},
+		"groups that nobody wants":  {idp: func(s *idp) { s.claims["groups"] = []string{"authors"} }, want: zoe},
+		"one role as a text":        {idp: func(s *idp) { s.claims["role"] = "author" }, request: func(r *Request) { r.Claim = "role" }, want: with(zoe, "author")},
+		"groups that are no texts":  {idp: func(s *idp) { s.claims["groups"] = []any{1, true} }, request: func(r *Request) { r.Claim = "groups" }, want: zoe},
+		"a group that is an object": {idp: func(s *idp) { s.claims["groups"] = map[string]any{"authors": "authors"} }, request: func(r *Request) { r.Claim = "groups" }, want: zoe},
+		"groups from UserInfo": {
+			idp:     func(s *idp) { s.userInfo = map[string]any{"sub": "l-1", "groups": []string{"authors"}} },
+			request: func(r *Request) { r.Claim = "groups" }, want: with(zoe, "authors"), userInfo: 1,
+		},
+		"groups of the ID token first": {
+			idp: func(s *idp) {
+				delete(s.claims, "name")
+				s.claims["groups"], s.userInfo = []string{"staff"}, map[string]any{"sub": "l-1", "name": zoe.Name, "groups": []string{"authors"}}
+			},
+			request: func(r *Request) { r.Claim = "groups" }, want: with(zoe, "staff"), userInfo: 1,
+		},
 		"no UserInfo for a name": {
 			idp: func(s *idp) { delete(s.claims, "name") }, want: Learner{Subject: "l-1", Email: zoe.Email, EmailVerified: true, Name: ""}, userInfo: 1,
 		},
@@ -706,7 +732,7 @@ func TestAnswersThatAreGood(t *testing.T) {
 				response.Issuer = ""
 			}
 			got, err := p.Exchange(t.Context(), response, r)
-			if err != nil || got != c.want || s.count("/userinfo") != c.userInfo {
+			if err != nil || !cmp.Equal(got, c.want) || s.count("/userinfo") != c.userInfo {
 				t.Errorf("%+v, %v, want %+v; UserInfo %d times", got, err, c.want, s.count("/userinfo"))
 			}
 		})

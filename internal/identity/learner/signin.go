@@ -32,6 +32,8 @@ type Request struct {
 	MaxAge time.Duration
 	// AskedAt is when the browser was sent away; now if zero.
 	AskedAt time.Time
+	// Claim, if not empty, is one whose texts the caller wants in Learner.Values.
+	Claim string
 }
 
 // complete refuses a request without one of the things that keep its answer from being somebody else's.
@@ -76,6 +78,8 @@ type Learner struct {
 	Name          string
 	// GivenName, FamilyName and Locale (a BCP 47 tag) are empty where the provider does not say.
 	GivenName, FamilyName, Locale string
+	// Values are the texts of Request.Claim: of a list each, and none of a claim that is neither a text nor a list of texts.
+	Values []string
 }
 
 // LogValue leaves out who the learner is.
@@ -138,7 +142,7 @@ func (p *Provider) Exchange(ctx context.Context, response Response, r Request) (
 	if problem != nil {
 		return Learner{}, problem
 	}
-	l, problem := p.person(ctx, m, id, token)
+	l, problem := p.person(ctx, m, id, token, r.Claim)
 	if problem != nil {
 		return Learner{}, problem
 	}
@@ -192,9 +196,10 @@ func (p *Provider) verify(ctx context.Context, m *metadata, token *oauth2.Token,
 
 // person reads who signed in from the ID token and, where something is missing there, from the UserInfo endpoint: that is
 // where profile and email belong in this flow (OpenID Connect Core 1.0 section 5.4).
-func (p *Provider) person(ctx context.Context, m *metadata, id claims, token *oauth2.Token) (Learner, *Error) {
+func (p *Provider) person(ctx context.Context, m *metadata, id claims, token *oauth2.Token, wanted string) (Learner, *Error) {
 	sources := []claims{id}
-	if m.hasUserInfo && !(id.has(p.cfg.SubjectClaim) && id.has(claimEmail) && id.has(claimName)) {
+	complete := id.has(p.cfg.SubjectClaim) && (wanted == "" || id.has(wanted))
+	if m.hasUserInfo && !(complete && id.has(claimEmail) && id.has(claimName)) {
 		info, problem := p.userInfo(ctx, m, token)
 		switch {
 		case problem == nil && subtle.ConstantTimeCompare([]byte(info.text(claimSubject)), []byte(id.text(claimSubject))) != 1:
@@ -202,12 +207,12 @@ func (p *Provider) person(ctx context.Context, m *metadata, id claims, token *oa
 			return Learner{}, invalid("UserInfo: it is about somebody else")
 		case problem == nil:
 			sources = append(sources, info)
-		case !id.has(p.cfg.SubjectClaim):
+		case !complete:
 			return Learner{}, problem
 		}
 		// Without a name and an address they can still sign in.
 	}
-	return learnerOf(p.cfg.SubjectClaim, sources)
+	return learnerOf(p.cfg.SubjectClaim, wanted, sources)
 }
 
 func (p *Provider) userInfo(ctx context.Context, m *metadata, token *oauth2.Token) (claims, *Error) {

@@ -3,6 +3,7 @@
 package learner
 
 import (
+	"github.com/google/go-cmp/cmp"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
@@ -100,7 +101,7 @@ func TestSigningInAtAProviderThatWeDidNotWrite(t *testing.T) {
 	}
 	got, err := p.Exchange(t.Context(), response, r)
 	want := Learner{Subject: "id1", Email: "test-user@zitadel.ch", EmailVerified: true, Name: "Test User", GivenName: "Test", FamilyName: "User", Locale: "de"}
-	if err != nil || got != want {
+	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 	_, err = p.Exchange(t.Context(), response, r)
