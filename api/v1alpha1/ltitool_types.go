@@ -78,7 +78,7 @@ type ToolLTI13 struct {
 	// +optional
 	LaunchURL *PeerURL `json:"launchURL,omitempty"`
 	// deepLinkingURL is where authors of the academy choose activities at the tool (Deep Linking 2.0). Like launchURL it is a
-	// redirect URI while redirectURIs is left out. Left out: launchURL.
+	// redirect URI while redirectURIs is left out. Left out: launchURL, or without that the first of redirectURIs.
 	// +optional
 	DeepLinkingURL *PeerURL `json:"deepLinkingURL,omitempty"`
 }

@@ -198,7 +198,7 @@ func (h *Handler) serve(index *routing.Index) error {
 	}
 	h.sealer.Store(sealer)
 	h.target.Store(h.webhook(index))
-	h.platform.Use(platform.Prepare(index, sealer, desk))
+	h.platform.Use(platform.Prepare(index, h.cache, sealer, desk))
 	h.services.Use(services.Prepare(index, h.cache, sealer))
 	h.registration.Use(index)
 	// Last: what this one has is reported as served.
@@ -361,11 +361,14 @@ func (h *Handler) learnerReturned(rw http.ResponseWriter, r *http.Request) {
 	if sealer := h.sealer.Load(); sealer != nil {
 		purpose = sealer.FlowPurposeOf(r.URL.Query().Get("state"))
 	}
-	if purpose == identity.FlowStart {
+	switch purpose {
+	case identity.FlowStart:
 		h.platform.Started(rw, r)
-		return
+	case identity.FlowChoose:
+		h.platform.Chooses(rw, r)
+	default:
+		h.tool.Connected(rw, r)
 	}
-	h.tool.Connected(rw, r)
 }
 
 // nothing answers what no other pattern does: an unknown address, or a method that a known one does not take.

@@ -25,6 +25,8 @@ const (
 	FlowConnect FlowPurpose = "connect"
 	// FlowStart opens an activity that was made elsewhere.
 	FlowStart FlowPurpose = "start"
+	// FlowChoose chooses activities at a tool.
+	FlowChoose FlowPurpose = "choose"
 )
 
 // Flow is what we remember of a sign-in at the academy's own identity provider, handed to the provider and back as the

@@ -21,9 +21,11 @@ const hintLeeway = 5 * time.Minute
 type Hint struct {
 	// ID makes the hint work once: 192 random bits.
 	ID string `json:"i"`
-	// Tool and Activity are names of the resources.
+	// Tool and Activity are names of the resources. Activity is empty where activities are chosen.
 	Tool     string `json:"t"`
 	Activity string `json:"a"`
+	// Author is set where activities are chosen.
+	Author *Author `json:"c,omitempty"`
 	// LearnerID is who opens the activity, as the tool knows them. It is also the login_hint.
 	LearnerID string `json:"l"`
 	// Framed says that the tool is shown in a frame of a page of ours.

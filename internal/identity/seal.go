@@ -26,6 +26,7 @@ const (
 	purposeHint        purpose = "launch hint"
 	purposeService     purpose = "service token"
 	purposeChoice      purpose = "deep linking choice"
+	purposePicker      purpose = "activity picker"
 )
 
 // minSealKey is the shortest key to derive from, in bytes.
@@ -112,10 +113,10 @@ func (s *Sealer) OpenPending(text string, launch any) error {
 	return s.open(purposePending, text, launch)
 }
 
-// SealChoice returns the sealed text of a choice of activities that a teacher has not made yet.
-func (s *Sealer) SealChoice(choice any) (string, error) { return s.seal(purposeChoice, choice) }
+// SealPicker returns the sealed text of a choice of activities that a teacher has not made yet.
+func (s *Sealer) SealPicker(choice any) (string, error) { return s.seal(purposePicker, choice) }
 
-// OpenChoice reads what SealChoice made.
-func (s *Sealer) OpenChoice(text string, choice any) error {
-	return s.open(purposeChoice, text, choice)
+// OpenPicker reads what SealPicker made.
+func (s *Sealer) OpenPicker(text string, choice any) error {
+	return s.open(purposePicker, text, choice)
 }

@@ -159,6 +159,15 @@ const (
 	HintInvalid                  Code = "HintInvalid"
 	LearnerMismatch              Code = "LearnerMismatch"
 
+	// Deep Linking: authors of the academy choose activities of others.
+
+	AuthorsNotConfigured Code = "AuthorsNotConfigured"
+	AuthorNotAllowed     Code = "AuthorNotAllowed"
+	DeepLinkingDisabled  Code = "DeepLinkingDisabled"
+	ChoiceInvalid        Code = "ChoiceInvalid"
+	ChoiceExpired        Code = "ChoiceExpired"
+	ChoiceAlreadyUsed    Code = "ChoiceAlreadyUsed"
+
 	// The services that tools call.
 
 	GrantUnsupported     Code = "GrantUnsupported"
@@ -283,6 +292,12 @@ func reasonTable() []Reason {
 		{AuthenticationRequestInvalid, http.StatusBadRequest, OtherParty, "The tool's authentication request is not one that LTI allows."},
 		{HintInvalid, http.StatusBadRequest, OtherParty, "The tool did not return the hints of the login initiation as they were."},
 		{LearnerMismatch, http.StatusForbidden, Learner, "The launch was started by another person; open the activity again."},
+		{AuthorsNotConfigured, http.StatusForbidden, Academy, "The academy has not said who may choose activities at tools."},
+		{AuthorNotAllowed, http.StatusForbidden, Academy, "The person is not one of those who may choose activities at tools."},
+		{DeepLinkingDisabled, http.StatusForbidden, Academy, "Choosing activities at this tool is switched off."},
+		{ChoiceInvalid, http.StatusBadRequest, OtherParty, "The tool did not return the data of the deep linking request as it was."},
+		{ChoiceExpired, http.StatusGone, Learner, "Choosing took too long; choose again."},
+		{ChoiceAlreadyUsed, http.StatusConflict, Learner, "What was chosen has been taken already; choose again."},
 		{GrantUnsupported, http.StatusBadRequest, OtherParty, "Access tokens are given for client credentials with a signed assertion only."},
 		{ScopeNotGranted, http.StatusBadRequest, OtherParty, "None of the scopes that were asked for is granted to the tool."},
 		{ScopeMissing, http.StatusForbidden, OtherParty, "The access token was not issued for what is asked."},

@@ -113,6 +113,17 @@ func (c catalog) reasonFor(code string, status int) reason {
 	return r
 }
 
+// forAuthors returns the text about a refusal for somebody who chooses activities.
+// The other party is the supplier then, and the message not a launch.
+func (c catalog) forAuthors(r reason) reason {
+	if r.Audience == "otherParty" {
+		r.Title, r.Happened = c.UI["chooseRefusedTitle"], c.UI["chooseRefused"]
+		r.Audience, r.Administrator = "tool", c.UI["chooseAdministrator"]
+	}
+	r.Learner = "chooseAgain"
+	return r
+}
+
 // heading is a title that is not empty: a page without a heading says nothing to a
 // screen reader.
 func (c catalog) heading(title string) string {

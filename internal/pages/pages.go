@@ -51,6 +51,9 @@ type Error struct {
 	Missing []string
 	// Details are further facts, such as the name of a missing parameter.
 	Details []string
+	// ChooseAgain is where an author can begin anew what was refused here, an
+	// absolute http or https URL or a path; empty for people who launch activities.
+	ChooseAgain string
 	// Connect offers to sign in once, so that a launched person is connected to the
 	// account that has their address; nil when that is no way out.
 	Connect *Connect
@@ -160,6 +163,13 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 	if e.Unlinked != "" {
 		r = reason{Title: c.UI["unlinkedTitle"], Happened: c.UI["unlinked"]}
 		advice = c.UI["unlinked"+string(e.Unlinked)]
+	}
+	if e.ChooseAgain != "" {
+		if err := checkAddress("address to choose again", e.ChooseAgain); err != nil {
+			return err
+		}
+		r = c.forAuthors(r)
+		advice = c.Advice[r.Learner]
 	}
 	heading := c.UI["forOtherParty"]
 	switch r.Audience {

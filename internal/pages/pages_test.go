@@ -98,6 +98,20 @@ func samples() map[string]page {
 			Query: "fire", Problem: ProblemGone, Gone: []string{"fire", "smoke"},
 		},
 		"picker-empty": Picker{Integration: "Campus", Action: "/platforms/campus/pick", Token: "t0k3n", Types: []string{"ELearning"}, Page: 1, Pages: 1},
+		"error-choosing": Error{
+			Code: "AudienceMismatch", Status: 403, Reference: "7F3K-2Q", Tool: "Simulation Lab", ChooseAgain: "/tools/lab/choose",
+		},
+		"choose": ChooseInWindow{Tool: "Simulation Lab", Address: "/tools/lab/choose"},
+		"chosen": Chosen{
+			Tool: "Simulation Lab", Message: "Two & more", FileName: "lab.yaml", ChooseAgain: "/tools/lab/choose",
+			Items: []ChosenItem{
+				{Name: "fire", Title: "Fire <1>", Text: "Put it out.", Address: "https://lab.example/fire", Notes: []string{"chosenGraded", "chosenLimited"}},
+				{Title: "A page", Address: "https://lab.example/page", Unusable: "chosenWrongType"},
+			},
+			YAML: "metadata:\n  name: \"fire\"\n",
+		},
+		"chosen-nothing":  Chosen{Tool: "Simulation Lab", Problem: "The catalogue is closed.", ChooseAgain: "/tools/lab/choose"},
+		"chosen-unusable": Chosen{Tool: "Simulation Lab", ChooseAgain: "/tools/lab/choose", Items: []ChosenItem{{Title: "A file", Unusable: "chosenWrongType"}}},
 	}
 }
 
@@ -141,7 +155,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
 		embeds := strings.HasPrefix(name, "tool")
 		switch {
-		case name != "submit" && name != "leave" && name != "registered" && !embeds:
+		case name != "submit" && name != "leave" && name != "registered" && name != "chosen" && !embeds:
 			if strings.Contains(body, "<script") || strings.Contains(csp, "script-src") {
 				t.Errorf("%s: a page that needs no script has or allows one", name)
 			}
@@ -157,7 +171,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		bad := []string{"unsafe", "style=", "onclick", "onload"}
 		if !embeds {
 			bad = append(bad, "src=")
-			if name != "start" && name != "leave" {
+			if name != "start" && name != "leave" && name != "error-choosing" && !strings.HasPrefix(name, "cho") {
 				bad = append(bad, "href=")
 			}
 		}
@@ -225,13 +239,18 @@ func TestHostileText(t *testing.T) {
 		"leave":      LeaveFrame{Address: "https://a.example/?q=%22%3E<script>" + evil},
 		"register":   Register{Academy: evil, Platform: evil, Host: evil, Action: "/a?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		"registered": Registered{ID: evil, Academy: evil, Host: evil},
+		"choose":     ChooseInWindow{Tool: evil, Address: "/a?q=" + evil},
+		"chosen": Chosen{
+			Tool: evil, Message: evil, Problem: evil, YAML: evil + "</textarea>", FileName: evil, ChooseAgain: "/a?q=" + evil,
+			Items: []ChosenItem{{Name: evil, Title: evil, Text: evil, Address: evil}, {Title: evil, Address: "javascript:alert(1)", Unusable: "chosenWrongAddress"}},
+		},
 		"tool-form": ToolFrame{
 			Title: evil, Reload: "/a", ToolURLs: []string{"https://a.example"},
 			Form: &AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		},
 	} {
 		body := get(t, p, View{Lang: evil}).Body.String()
-		want := map[string]int{"submit": 1, "leave": 1, "registered": 1, "tool": 2, "tool-form": 2}[name]
+		want := map[string]int{"submit": 1, "leave": 1, "registered": 1, "chosen": 1, "tool": 2, "tool-form": 2}[name]
 		if got := strings.Count(body, "<script"); got != want {
 			t.Errorf("%s: %d script elements, want %d:\n%s", name, got, want, body)
 		}
@@ -265,6 +284,9 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 			"start":  StartInWindow{Address: action},
 			"form":   ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Form: &AutoSubmit{Action: action}},
 			"src":    ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: action},
+			"choose": ChooseInWindow{Address: action},
+			"chosen": Chosen{ChooseAgain: action},
+			"error":  Error{ChooseAgain: action},
 			"reload": ToolFrame{Reload: action, ToolURLs: []string{"https://a.example"}, Src: "/x"},
 			"tool":   ToolFrame{Reload: "/x", ToolURLs: []string{action}, Src: "/x"},
 			"return": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x", ReturnURL: action},
@@ -273,6 +295,7 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 		}
 		if action == "" {
 			delete(pages, "return") // there need not be one
+			delete(pages, "error")
 		}
 		for name, p := range pages {
 			w := httptest.NewRecorder()

@@ -203,7 +203,7 @@ type ToolLTI13 struct {
 	// DeepLinkingURL and the resource URLs of the tool's activities, see Index.AcceptsRedirect.
 	RedirectURIs []string `json:"redirectURIs,omitempty"`
 	LaunchURL    string   `json:"launchURL,omitempty"`
-	// DeepLinkingURL is where activities are chosen (Deep Linking 2.0); LaunchURL if empty.
+	// DeepLinkingURL is where activities are chosen (Deep Linking 2.0); LaunchURL if empty, or the first of RedirectURIs.
 	DeepLinkingURL string `json:"deepLinkingURL,omitempty"`
 }
 

@@ -3,12 +3,14 @@
 package platform
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/handler/web"
+	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/pages"
@@ -98,12 +100,9 @@ func (p *Platform) answer(rw http.ResponseWriter, r *http.Request, v *visit, t *
 		}
 		return nil, authError(lti.Refuse(lti.StateNotFromThisBrowser, ""))
 	}
-	activity, tool, err := v.findActivity(hint.Activity)
+	purpose, err := v.purposeOf(t, hint)
 	if err != nil {
 		return nil, authError(err)
-	}
-	if tool != t {
-		return nil, authError(lti.Refuse(lti.NotExternal, "the activity has moved to another tool"))
 	}
 	person, err := p.Store.Learner(r.Context(), store.ToolRealm(t.Name), hint.LearnerID)
 	if err != nil {
@@ -113,28 +112,82 @@ func (p *Platform) answer(rw http.ResponseWriter, r *http.Request, v *visit, t *
 	if err != nil {
 		return nil, authError(lti.Refuse(lti.NotRegistered, "the signing key cannot be used").Because(err))
 	}
-	message := MessageOf(&v.Academy, t, activity, &person)
-	message.Nonce = request.Nonce
-	token, err := key.Sign(message.Claims(p.Now(), tokenLifetime))
+	message, err := purpose.message(p, v, t, &person)
+	if err != nil {
+		return nil, authError(err)
+	}
+	message.claims["nonce"] = request.Nonce
+	token, err := key.Sign(message.claims)
 	if err != nil {
 		return nil, authError(err)
 	}
 	spent := store.Nonce{Scope: nonceScope, Value: hint.ID, ExpiresAt: hint.ForgottenAt()}
-	if _, err := p.Store.BeginResult(r.Context(), &spent, store.Result{
-		Key:     store.ResultKey{Realm: person.Realm, Activity: activity.Name, LearnerID: person.ID},
-		Subject: person.Subject,
-	}); err != nil {
+	if err := purpose.spend(r.Context(), p.Store, spent, &person); err != nil {
 		return nil, authError(storeRefusal(err))
 	}
 	http.SetCookie(rw, hintCookie(request.MessageHint, "", -1))
+	if message.cookie != nil {
+		http.SetCookie(rw, message.cookie)
+	}
 	return reply.Token(token), nil
 }
 
+// message is the ID token for a tool, and a cookie for the browser that brings it there; nil for none.
+type message struct {
+	claims map[string]any
+	cookie *http.Cookie
+}
+
+// purpose is what a tool is opened for, which differs in little: everything that is checked is the same.
+type purpose interface {
+	// message makes the message, but for its nonce.
+	message(p *Platform, v *visit, t *routing.Tool, person *store.Learner) (message, error)
+	// spend spends the hint.
+	spend(ctx context.Context, s store.Results, hint store.Nonce, person *store.Learner) error
+}
+
+// purposeOf reads from a hint what the tool is opened for, and checks that it still may be.
+func (v *visit) purposeOf(t *routing.Tool, hint *identity.Hint) (purpose, error) {
+	if hint.Author != nil {
+		if err := v.mayChoose(t, *hint.Author); err != nil {
+			return nil, err
+		}
+		return choosing{*hint.Author}, nil
+	}
+	activity, tool, err := v.findActivity(hint.Activity)
+	if err != nil {
+		return nil, err
+	}
+	if tool != t {
+		return nil, lti.Refuse(lti.NotExternal, "the activity has moved to another tool")
+	}
+	return opening{activity}, nil
+}
+
+// opening opens an activity.
+type opening struct{ activity *routing.Activity }
+
+func (o opening) message(p *Platform, v *visit, t *routing.Tool, person *store.Learner) (message, error) {
+	return message{claims: MessageOf(&v.Academy, t, o.activity, person).Claims(p.Now(), tokenLifetime)}, nil
+}
+
+// spend makes the result of the learner besides.
+func (o opening) spend(ctx context.Context, s store.Results, hint store.Nonce, person *store.Learner) error {
+	_, err := s.BeginResult(ctx, &hint, store.Result{
+		Key:     store.ResultKey{Realm: person.Realm, Activity: o.activity.Name, LearnerID: person.ID},
+		Subject: person.Subject,
+	})
+	return err
+}
+
 // hintCookies are the secrets of launches that this browser has begun.
-func hintCookies(r *http.Request) []string {
+func hintCookies(r *http.Request) []string { return cookiesOf(r, hintCookiePrefix) }
+
+// cookiesOf are the values of the cookies whose names start like this.
+func cookiesOf(r *http.Request, prefix string) []string {
 	var found []string
 	for _, c := range r.Cookies() {
-		if strings.HasPrefix(c.Name, hintCookiePrefix) {
+		if strings.HasPrefix(c.Name, prefix) {
 			found = append(found, c.Value)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/deeplink"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
@@ -61,6 +62,10 @@ func (p *Platform) discovery(rw http.ResponseWriter, r *http.Request) {
 		if t.Registration != nil && t.Active && p.Now().Before(t.Registration.ExpiresAt) {
 			registration = routing.ToolRegistrationURL(v.Academy.URL, t.Name)
 		}
+		messages := []supportedMessage{{"LtiResourceLinkRequest"}}
+		if t.DeepLinking != routing.ServiceDisabled {
+			messages = append(messages, supportedMessage{deeplink.MessageRequest})
+		}
 		web.WritePublicJSON(rw, configuration{
 			Issuer:                v.Academy.URL,
 			AuthorizationEndpoint: routing.ToolAuthenticationURL(v.Academy.URL, t.Name),
@@ -77,7 +82,7 @@ func (p *Platform) discovery(rw http.ResponseWriter, r *http.Request) {
 			Algorithms:            []string{"RS256"},
 			Claims:                claims,
 			Platform: product{
-				Family: ProductFamily, Version: platformVersion, Messages: []supportedMessage{{"LtiResourceLinkRequest"}},
+				Family: ProductFamily, Version: platformVersion, Messages: messages,
 				Variables: launch.VariableNames(),
 			},
 		})

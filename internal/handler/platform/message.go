@@ -78,8 +78,13 @@ func visitOf(academy *routing.Academy, a *routing.Activity, l *store.Learner, pr
 	return launch.Visit{
 		Subject: l.ID, Person: PersonOf(l, privacy), Roles: []string{launch.RoleLearner}, Context: &context,
 		DocumentTarget: target, ReturnURL: back, Locale: l.Locale,
-		Platform: launch.Platform{GUID: hostOf(academy.URL), Name: academy.Title, URL: academy.URL, Family: ProductFamily},
+		Platform: platformOf(academy),
 	}
+}
+
+// platformOf is what tools are told about us.
+func platformOf(academy *routing.Academy) launch.Platform {
+	return launch.Platform{GUID: hostOf(academy.URL), Name: academy.Title, URL: academy.URL, Family: ProductFamily}
 }
 
 // MessageOf is the launch of an activity at a tool. Nonce is for the caller to set.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package platform is the HTTP surface of the academy as an LTI platform: its learners open activities that were made
-// elsewhere, over LTI 1.3 and LTI 1.2.
+// elsewhere, over LTI 1.3 and LTI 1.2, and its authors choose such activities where they were made (Deep Linking 2.0).
 package platform
 
 import (
@@ -18,6 +18,8 @@ import (
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/identity"
 	"github.com/lti-operator/lti-operator/internal/lti"
+	"github.com/lti-operator/lti-operator/internal/lti/jwks"
+	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/lti/token"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -39,15 +41,21 @@ type Snapshot struct {
 	sealer *identity.Sealer
 	// learners is where the academy's own learners sign in; nil where they cannot.
 	learners *learners.Desk
-	// signingKeys are ours, by the name of the tool.
+	// signingKeys are ours, and keys the tools' own, by the name of the tool.
 	signingKeys map[string]func() (*token.Key, error)
+	keys        map[string]launch.Keys
 }
 
-// Prepare makes a snapshot. desk is nil where learners cannot sign in.
-func Prepare(index *routing.Index, sealer *identity.Sealer, desk *learners.Desk) *Snapshot {
-	s := &Snapshot{Index: index, sealer: sealer, learners: desk, signingKeys: map[string]func() (*token.Key, error){}}
+// Prepare makes a snapshot. desk is nil where learners cannot sign in. Key sets that were fetched stay in the cache.
+func Prepare(index *routing.Index, cache *jwks.Cache, sealer *identity.Sealer, desk *learners.Desk) *Snapshot {
+	s := &Snapshot{
+		Index: index, sealer: sealer, learners: desk, signingKeys: map[string]func() (*token.Key, error){}, keys: map[string]launch.Keys{},
+	}
 	index.Tools(func(t *routing.Tool) {
 		s.signingKeys[t.Name] = keyring.SigningKey(index, routing.KindTool, t.Name)
+		if t.LTI13 != nil {
+			s.keys[t.Name] = keyring.Keys(cache, t.LTI13.JWKSURL, t.LTI13.JWKS)
+		}
 	})
 	return s
 }
@@ -61,6 +69,8 @@ func (p *Platform) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /activities/{activity}/return", p.leave)
 	mux.HandleFunc("GET /tools/{tool}/authorize", p.authorize)
 	mux.HandleFunc("POST /tools/{tool}/authorize", p.authorize)
+	mux.HandleFunc("GET /tools/{tool}/choose", p.choose)
+	mux.HandleFunc("POST /tools/{tool}/chosen", p.chosen)
 	mux.HandleFunc("GET /tools/{tool}/jwks.json", p.publicKeys)
 	mux.HandleFunc("GET /tools/{tool}"+routing.PathDiscovery, p.discovery)
 }

@@ -24,7 +24,7 @@ import (
 // launches in parallel tabs do not disturb each other.
 const hintCookiePrefix = "__Host-lti-start-"
 
-// hintName is how much of a hint names its cookie: what comes first in it is random.
+// hintName is how much of a sealed text names its cookie: what comes first in it is random.
 const hintName = 11
 
 // start is the link that the academy shows to its learners. Who the learner is, is asked of the academy's identity provider
@@ -130,24 +130,10 @@ func (p *Platform) meet(r *http.Request, realm string, privacy routing.Privacy, 
 // initiate sends the browser to the tool's login initiation URL (1EdTech Security Framework 1.0 section 5.1.1.1).
 func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a *routing.Activity, t *routing.Tool, person *store.Learner) error {
 	framed := a.External.Presentation == routing.PresentationEmbedded
-	hint, cookie, err := v.sealer.NewHint(identity.Hint{
-		Tool: t.Name, Activity: a.Name, LearnerID: person.ID, Framed: framed,
-	}, p.Now())
+	location, err := p.login(rw, v, t, a.External.LTI13.ResourceURL, identity.Hint{Activity: a.Name, LearnerID: person.ID, Framed: framed})
 	if err != nil {
 		return err
 	}
-	login := launch.LoginInitiation{
-		Issuer: v.Academy.URL, LoginHint: person.ID, MessageHint: hint, TargetLinkURI: a.External.LTI13.ResourceURL,
-		ClientID: ClientID(t), DeploymentID: DeploymentID(t),
-	}
-	if framed {
-		login.StorageTarget = pages.StorageTarget
-	}
-	location, err := launch.LoginInitiationURL(t.LTI13.LoginInitiationURL, login)
-	if err != nil {
-		return err
-	}
-	http.SetCookie(rw, hintCookie(hint, cookie, int(identity.HintLifetime/time.Second)))
 	if !framed {
 		web.Redirect(rw, location)
 		return nil
@@ -157,10 +143,37 @@ func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a
 	return frame.Write(rw, web.View(r, &v.about))
 }
 
+// login begins a launch at a tool: it binds the hint to the browser, and returns where to send that.
+func (p *Platform) login(rw http.ResponseWriter, v *visit, t *routing.Tool, target string, hint identity.Hint) (string, error) {
+	hint.Tool = t.Name
+	sealed, cookie, err := v.sealer.NewHint(hint, p.Now())
+	if err != nil {
+		return "", err
+	}
+	login := launch.LoginInitiation{
+		Issuer: v.Academy.URL, LoginHint: hint.LearnerID, MessageHint: sealed, TargetLinkURI: target,
+		ClientID: ClientID(t), DeploymentID: DeploymentID(t),
+	}
+	if hint.Framed {
+		login.StorageTarget = pages.StorageTarget
+	}
+	location, err := launch.LoginInitiationURL(t.LTI13.LoginInitiationURL, login)
+	if err != nil {
+		return "", err
+	}
+	http.SetCookie(rw, hintCookie(sealed, cookie, int(identity.HintLifetime/time.Second)))
+	return location, nil
+}
+
 // hintCookie comes back with the tool's authentication request: from another site, and perhaps in our frame.
 func hintCookie(hint, value string, maxAge int) *http.Cookie {
+	return crossSiteCookie(hintCookiePrefix, hint, value, maxAge)
+}
+
+// crossSiteCookie binds to this browser what a tool is to return in a request of its own.
+func crossSiteCookie(prefix, sealed, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // SameSite=None is the purpose: the request comes from another site
-		Name: hintCookiePrefix + hint[:min(hintName, len(hint))], Value: value, Path: "/", MaxAge: maxAge,
+		Name: prefix + sealed[:min(hintName, len(sealed))], Value: value, Path: "/", MaxAge: maxAge,
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true,
 	}
 }

@@ -81,7 +81,7 @@ func (t *Tool) offer(rw http.ResponseWriter, r *http.Request, v *visit, m *launc
 		return lti.Refuse(lti.RoleNotAllowed, "none of the roles is that of an author")
 	}
 	c := newChoice(m, v.platform, t.Now())
-	token, err := v.sealer.SealChoice(c)
+	token, err := v.sealer.SealPicker(c)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (t *Tool) openChoice(v *visit, registration *registration, params lti.Param
 		return nil, "", lti.Refuse(lti.ParameterMissing, "missing: %s", pages.PickerToken)
 	}
 	c = &choice{}
-	if err := v.sealer.OpenChoice(token, c); err != nil {
+	if err := v.sealer.OpenPicker(token, c); err != nil {
 		return nil, "", lti.Refuse(lti.StateInvalid, "the form was not made by us, or our keys have changed since").Because(err)
 	}
 	switch {

@@ -34,6 +34,8 @@ type About struct {
 	Locale string
 	// Missing are names of user data that were not sent.
 	Missing []string
+	// ChooseAgain is where an author of the academy can begin anew; empty for launches.
+	ChooseAgain string
 	// Connect is a way out of the refusal; nil for none.
 	Connect *pages.Connect
 	// Back leads back to the other system; nil for no way. Unlinked is for a link that leads to no activity yet.
@@ -70,6 +72,7 @@ func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About
 		Integration: about.PlatformTitle,
 		Tool:        about.ToolTitle,
 		Missing:     about.Missing,
+		ChooseAgain: about.ChooseAgain,
 		Connect:     about.Connect,
 		Back:        about.Back,
 		Unlinked:    about.Unlinked,

@@ -3,6 +3,8 @@ package launch
 import (
 	"strings"
 	"time"
+
+	"github.com/lti-operator/lti-operator/internal/lti/deeplink"
 )
 
 // Privacy says what a tool is not told about learners, in any channel: claims,
@@ -99,17 +101,41 @@ const nrpsVersion = "2.0"
 // section 2). Claims without a value are left out; roles are there even if empty
 // (Core section 5.3.7).
 func (l Launch) Claims(now time.Time, lifetime time.Duration) map[string]any {
+	c := l.claims(messageResourceLink, now, lifetime)
+	c[claimResourceLink] = set(nil, "id", l.ResourceLink.ID, "title", l.ResourceLink.Title, "description", l.ResourceLink.Description)
+	if x := l.LineItems; x != nil {
+		endpoint := set(nil, "lineitems", x.ContainerURL, "lineitem", x.URL)
+		endpoint["scope"] = append([]string{}, x.Scopes...)
+		c[claimLineItems] = endpoint
+	}
+	if l.MembershipsURL != "" {
+		c[claimMemberships] = map[string]any{"context_memberships_url": l.MembershipsURL, "service_versions": []string{nrpsVersion}}
+	}
+	return c
+}
+
+// DeepLinkingClaims returns the claims of an LtiDeepLinkingRequest in place of
+// those of a launch (Deep Linking 2.0 section 4.4). settings is the claim
+// deep_linking_settings. There is no resource link yet, so that this and the
+// services of one are left out.
+func (l Launch) DeepLinkingClaims(settings map[string]any, now time.Time, lifetime time.Duration) map[string]any {
+	c := l.claims(deeplink.MessageRequest, now, lifetime)
+	c[deeplink.ClaimSettings] = settings
+	return c
+}
+
+// claims are what both messages have.
+func (l Launch) claims(messageType string, now time.Time, lifetime time.Duration) map[string]any {
 	p := l.Person.Person()
 	c := set(nil,
 		"iss", l.Issuer, "aud", l.ClientID, "sub", l.Subject, "nonce", l.Nonce,
 		"name", p.Name, "given_name", p.GivenName, "middle_name", p.MiddleName, "family_name", p.FamilyName,
 		"email", p.Email, "locale", p.Locale, "picture", p.Picture,
-		claimMessageType, messageResourceLink, claimVersion, messageVersion,
+		claimMessageType, messageType, claimVersion, messageVersion,
 		claimDeployment, l.DeploymentID, claimTargetLink, l.TargetLinkURI,
 	)
 	c["iat"], c["exp"] = now.Unix(), now.Unix()+int64(lifetime/time.Second)
 	c[claimRoles] = append([]string{}, l.Roles...)
-	c[claimResourceLink] = set(nil, "id", l.ResourceLink.ID, "title", l.ResourceLink.Title, "description", l.ResourceLink.Description)
 
 	lis := set(nil, "person_sourcedid", p.SourcedID)
 	if x := l.Context; x != nil {
@@ -136,14 +162,6 @@ func (l Launch) Claims(now time.Time, lifetime time.Duration) map[string]any {
 	}
 	if custom := Substitute(l.Parameters, l.Variables()); len(custom) > 0 {
 		c[claimCustom] = custom
-	}
-	if x := l.LineItems; x != nil {
-		endpoint := set(nil, "lineitems", x.ContainerURL, "lineitem", x.URL)
-		endpoint["scope"] = append([]string{}, x.Scopes...)
-		c[claimLineItems] = endpoint
-	}
-	if l.MembershipsURL != "" {
-		c[claimMemberships] = map[string]any{"context_memberships_url": l.MembershipsURL, "service_versions": []string{nrpsVersion}}
 	}
 	return c
 }

@@ -34,6 +34,9 @@ type Role struct {
 // appendix A.2.3).
 const RoleLearner = membershipPrefix + "#Learner"
 
+// RoleInstructor is that of teachers and of authors.
+const RoleInstructor = membershipPrefix + "#Instructor"
+
 // Prefixes of role names. Core appendix A.2 has the LIS v2 vocabularies; the
 // urn forms are those of LTI 1.1 appendix A; vocab/lis/v2/person is how LTI 2
 // wrote institution roles.
