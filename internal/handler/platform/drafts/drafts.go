@@ -114,6 +114,9 @@ func (m *Maker) Make(items []deeplink.Item) ([]Draft, string, error) {
 		}
 		out = append(out, d)
 	}
+	if len(taken) == 0 {
+		return out, "", nil // an encoder that was given nothing cannot be closed
+	}
 	if err := encoder.Close(); err != nil {
 		return nil, "", err
 	}
