@@ -27,7 +27,7 @@ const screenshots = "../../bin/screenshots"
 // TestChoosingInABrowser lets hack/peers/picker-check.mjs choose activities in Chromium, in the frame of another system,
 // without JavaScript, without cookies and with the keyboard alone. It needs node and the peers' node_modules.
 func TestChoosingInABrowser(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	server := httptest.NewUnstartedServer(nil)
 	_, port, err := net.SplitHostPort(server.Listener.Addr().String())
 	if err != nil {

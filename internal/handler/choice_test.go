@@ -42,8 +42,8 @@ const returnURL = "https://lms.example/mod/lti/contentitem_return.php?course=2&i
 
 var choiceKey = rsaKey(2048)
 
-// newChoosingAcademy is an academy that can answer Moodle and Campus, with a few more activities.
-func newChoosingAcademy(t *testing.T) *academy {
+// newPickingAcademy is an academy that can answer Moodle and Campus, with a few more activities.
+func newPickingAcademy(t *testing.T) *academy {
 	t.Helper()
 	a := newAcademy(t)
 	key := choiceKey()
@@ -238,7 +238,7 @@ func (a *academy) chosen(x answer) []string {
 }
 
 func TestATeacherChoosesAnActivity(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	list := b.choose(map[string]any{"data": ""})
 	if page := text(list.Body.String()); !strings.Contains(page, "Moodle at Example University") {
@@ -275,7 +275,7 @@ func TestATeacherChoosesAnActivity(t *testing.T) {
 }
 
 func TestThePlatformDecidesWhatTheLinksAreLike(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	for name, c := range map[string]struct {
 		settings         map[string]any
 		activity         string
@@ -309,7 +309,7 @@ func TestThePlatformDecidesWhatTheLinksAreLike(t *testing.T) {
 }
 
 func TestChosenActivitiesStayAcrossSearchesAndPages(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	x := b.choose(nil)
 	if got := x.found(); got != "48 activities found, page 1 of 3" {
@@ -351,7 +351,7 @@ func TestChosenActivitiesStayAcrossSearchesAndPages(t *testing.T) {
 }
 
 func TestOnlyWhatThePlatformMayOpenIsOffered(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	offered := map[string]bool{}
 	for x := b.choose(nil); ; x = b.press(x, "next", nil) {
@@ -382,7 +382,7 @@ func TestOnlyWhatThePlatformMayOpenIsOffered(t *testing.T) {
 }
 
 func TestNobodyChoosesWhatIsNotOffered(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	for _, forged := range []string{"secret", "private", "nothing", "../height", strings.Repeat("x", 5000), "<script>alert(1)</script>"} {
 		b := a.browser()
 		x := b.press(b.choose(nil), "add", tick("height", forged))
@@ -399,7 +399,7 @@ func TestNobodyChoosesWhatIsNotOffered(t *testing.T) {
 }
 
 func TestNothingIsLostWhenAnActivityGoes(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	x := b.press(b.choose(nil), "next", tick("course-01", "course-02", "course-03"))
 	a.republish(func(t *routing.Table) {
@@ -425,7 +425,7 @@ func TestNothingIsLostWhenAnActivityGoes(t *testing.T) {
 }
 
 func TestOneActivityWhereOneIsAccepted(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	for _, accept := range []any{false, nil, "false"} {
 		b := a.browser()
 		x := b.choose(map[string]any{"accept_multiple": accept})
@@ -447,7 +447,7 @@ func TestOneActivityWhereOneIsAccepted(t *testing.T) {
 }
 
 func TestGoingBackWithoutAnActivity(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	x := b.press(b.choose(nil), "add", nil)
 	if page := x.Body.String(); !strings.Contains(page, `data-testid="problem"`) {
@@ -465,7 +465,7 @@ func TestGoingBackWithoutAnActivity(t *testing.T) {
 }
 
 func TestAPlatformThatTakesNoResourceLinksIsTold(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	b.header.Set("Accept-Language", "nl")
 	request := b.prepare13(moodle(), "height", asksFor(moodle(), map[string]any{"accept_types": []string{"link", "html"}, "data": "session 7"}))
@@ -496,8 +496,8 @@ func TestAPlatformThatTakesNoResourceLinksIsTold(t *testing.T) {
 	a.refused(b.do(http.MethodPost, m[1], url.Values{again[1]: {again[2]}, "do": {"decline"}}), lti.LaunchAlreadyUsed)
 }
 
-func TestWhoMayChoose(t *testing.T) {
-	a := newChoosingAcademy(t)
+func TestWhoMayPick(t *testing.T) {
+	a := newPickingAcademy(t)
 	for role, want := range map[string]lti.Code{
 		"http://purl.imsglobal.org/vocab/lis/v2/membership#Instructor":            "",
 		"http://purl.imsglobal.org/vocab/lis/v2/membership#ContentDeveloper":      "",
@@ -520,14 +520,14 @@ func TestWhoMayChoose(t *testing.T) {
 }
 
 func TestAChoiceIsAskedForOnce(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	b.choose(nil).form()
 	a.refused(b.again(nil), lti.Replayed)
 }
 
 func TestARequestIsForThisPlatform(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	for target, want := range map[any]lti.Code{
 		academyURL + "/platforms/moodle/launch":   "",
 		academyURL + "/activities/height":         "",
@@ -544,7 +544,7 @@ func TestARequestIsForThisPlatform(t *testing.T) {
 
 // The address that the answer goes to is the verified one, whatever the form says.
 func TestTheReturnAddressComesFromTheRequest(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	x := b.press(b.choose(nil), "add", func(f url.Values) {
 		tick("height")(f)
@@ -563,7 +563,7 @@ func TestTheReturnAddressComesFromTheRequest(t *testing.T) {
 }
 
 func TestTheFormIsOurs(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	form, _ := b.choose(nil).form()
 	form.Set("do", "add")
@@ -623,7 +623,7 @@ func TestTheFormIsOurs(t *testing.T) {
 }
 
 func TestAChoiceIsAnsweredOnce(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	b := a.browser()
 	list := b.choose(nil)
 	a.response(b.press(list, "add", tick("height")))
@@ -634,7 +634,7 @@ func TestAChoiceIsAnsweredOnce(t *testing.T) {
 
 // Twenty at once, at two handlers.
 func TestAChoiceIsAnsweredOnceByAllHandlers(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	address := pgtest.Start(t).NewDatabase(t)
 	var replicas []http.Handler
 	for range 2 {
@@ -688,7 +688,7 @@ func TestALinkWithoutAnActivitySaysWhatToDo(t *testing.T) {
 
 // At an alias the links lead to the alias.
 func TestLinksLeadToTheAddressThatWasUsed(t *testing.T) {
-	a := newChoosingAcademy(t)
+	a := newPickingAcademy(t)
 	a.republish(func(t *routing.Table) { t.Academy.Aliases = []string{aliasURL} })
 	b := a.at(aliasURL)
 	_, claims := a.response(b.press(b.choose(nil), "add", tick("height")))

@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 	var covered []lti.Code
 	for _, c := range slices.Concat(
 		requestRefusals(), formRefusals(), loginRefusals(), tokenRefusals(), routingRefusals(), peopleRefusals(), ourRefusals(),
-		externalRefusals(), formOutcomeRefusals(), registrationRefusals(), choiceRefusals(),
+		externalRefusals(), formOutcomeRefusals(), registrationRefusals(), choiceRefusals(), choosingRefusals(),
 	) {
 		covered = append(covered, c.code)
 		t.Run(string(c.code)+"/"+c.name, func(t *testing.T) {

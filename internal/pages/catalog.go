@@ -120,7 +120,9 @@ func (c catalog) forAuthors(r reason) reason {
 		r.Title, r.Happened = c.UI["chooseRefusedTitle"], c.UI["chooseRefused"]
 		r.Audience, r.Administrator = "tool", c.UI["chooseAdministrator"]
 	}
-	r.Learner = "chooseAgain"
+	if r.Learner = "chooseAgain"; r.Audience == "academy" {
+		r.Learner = "author"
+	}
 	return r
 }
 
