@@ -278,11 +278,11 @@ func TestWhatToolsReallySend(t *testing.T) {
 
 func TestPrivacyHoldsForAuthors(t *testing.T) {
 	a := newChoosingAcademy(t)
-	a.republish(func(table *routing.Table) {
-		toolIn(table, "lab").Privacy = routing.Privacy{WithholdName: true, WithholdEmail: true}
-	})
 	b := a.learner(author(zoe()))
-	request := b.asked("lab")
+	// What counts is what is withheld when the tool is told, not what was when the author signed in.
+	form := b.request(b.choose("lab").location().Query())
+	a.republish(func(table *routing.Table) { toolIn(table, "lab").Privacy = routing.Privacy{WithholdName: true, WithholdEmail: true} })
+	request := b.authorize(form).idToken()
 	for _, name := range []string{"name", "given_name", "family_name", "email"} {
 		if request[name] != nil {
 			t.Errorf("%s is %v", name, request[name])
