@@ -388,3 +388,26 @@ func choosingRefusals() []refusal {
 		})},
 	}
 }
+
+func TestToolsAreToldThatTheyMayBeAskedToChoose(t *testing.T) {
+	a := newChoosingAcademy(t)
+	asks := func() bool {
+		var got struct {
+			Platform struct {
+				Messages []struct{ Type string } `json:"messages_supported"`
+			} `json:"https://purl.imsglobal.org/spec/lti-platform-configuration"`
+		}
+		x := a.browser().do(http.MethodGet, "/tools/lab"+routing.PathDiscovery, nil)
+		if err := json.Unmarshal(x.Body.Bytes(), &got); err != nil || len(got.Platform.Messages) == 0 || got.Platform.Messages[0].Type != "LtiResourceLinkRequest" {
+			t.Fatalf("%v: %s", err, x.Body)
+		}
+		return len(got.Platform.Messages) == 2 && got.Platform.Messages[1].Type == "LtiDeepLinkingRequest"
+	}
+	if !asks() {
+		t.Error("the request is not announced")
+	}
+	a.republish(func(table *routing.Table) { toolIn(table, "lab").DeepLinking = routing.ServiceDisabled })
+	if asks() {
+		t.Error("the request is announced although it is switched off")
+	}
+}
