@@ -281,7 +281,9 @@ func TestPrivacyHoldsForAuthors(t *testing.T) {
 	b := a.learner(author(zoe()))
 	// What counts is what is withheld when the tool is told, not what was when the author signed in.
 	form := b.request(b.choose("lab").location().Query())
-	a.republish(func(table *routing.Table) { toolIn(table, "lab").Privacy = routing.Privacy{WithholdName: true, WithholdEmail: true} })
+	a.republish(func(table *routing.Table) {
+		toolIn(table, "lab").Privacy = routing.Privacy{WithholdName: true, WithholdEmail: true}
+	})
 	request := b.authorize(form).idToken()
 	for _, name := range []string{"name", "given_name", "family_name", "email"} {
 		if request[name] != nil {
