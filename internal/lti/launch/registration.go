@@ -107,6 +107,22 @@ func ParseLogin(params lti.Params) (*LoginRequest, error) {
 	return l, nil
 }
 
+// Params are the parameters of the login once more, to begin it again elsewhere:
+// without lti_storage_target, which is for the place that it came from.
+func (l *LoginRequest) Params() lti.Params {
+	params := lti.Params{{Name: "iss", Value: l.Issuer}, {Name: "login_hint", Value: l.LoginHint}, {Name: "target_link_uri", Value: l.TargetLinkURI}}
+	if l.MessageHint != nil {
+		params = append(params, lti.Param{Name: "lti_message_hint", Value: *l.MessageHint})
+	}
+	if l.DeploymentID != "" {
+		params = append(params, lti.Param{Name: "lti_deployment_id", Value: l.DeploymentID})
+	}
+	if l.ClientID != "" {
+		params = append(params, lti.Param{Name: "client_id", Value: l.ClientID})
+	}
+	return params
+}
+
 // Check compares a login with the registration whose address it was sent to.
 // knows reports whether a target link is an address of ours; nil skips that.
 // It refuses with IssuerMismatch, ClientIDMismatch, ParameterInvalid,

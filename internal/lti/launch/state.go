@@ -33,6 +33,10 @@ func NewNonce(random io.Reader) (string, error) {
 // cookie. It cannot be turned back into the secret.
 func BrowserBinding(cookie string) string { return digest("lti browser", cookie) }
 
+// storageBinding returns what a state keeps of the secret in the platform's
+// storage. The platform can read that one: it is no cookie, and a cookie is none.
+func storageBinding(secret string) string { return digest("lti platform storage", secret) }
+
 func digest(purpose, s string) string {
 	sum := sha256.Sum256([]byte(purpose + "\x00" + s))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
@@ -53,6 +57,10 @@ type State struct {
 	TargetLink string
 	// DeploymentID is lti_deployment_id of the login, "" if there was none.
 	DeploymentID string
+	// StorageTarget is lti_storage_target of the login where a secret was left in
+	// the platform's storage, and Storage what the state keeps of that secret; both
+	// "" where none was.
+	StorageTarget, Storage string
 	// ExpiresAt is when the login is over, in whole seconds.
 	ExpiresAt time.Time
 }
@@ -82,12 +90,39 @@ func (s State) FromBrowser(cookies ...string) bool {
 	return ok == 1
 }
 
+// CheckBrowser refuses with StateNotFromThisBrowser if none of the cookies belongs
+// to the browser of the login.
+func (s State) CheckBrowser(cookies ...string) error {
+	if !s.FromBrowser(cookies...) {
+		return lti.Refuse(lti.StateNotFromThisBrowser, "none of %d binding cookies matches the state", len(cookies))
+	}
+	return nil
+}
+
+// LeaveAt makes it known that a secret is left in the platform's storage, which
+// the platform says is at target (lti_storage_target of the login).
+func (s *State) LeaveAt(target, secret string) {
+	s.StorageTarget, s.Storage = target, storageBinding(secret)
+}
+
+// StorageKey is the name of that secret in the platform's storage. The nonce is
+// public; it only tells logins apart.
+func (s State) StorageKey() string { return "lti_state_" + s.Nonce }
+
+// FromStorage reports whether a secret is the one that was left in the platform's
+// storage. It tells nothing about who has sent it.
+func (s State) FromStorage(secret string) bool {
+	return s.Storage != "" && secret != "" && subtle.ConstantTimeCompare([]byte(storageBinding(secret)), []byte(s.Storage)) == 1
+}
+
 type statePayload struct {
 	Platform   string `json:"p"`
 	Nonce      string `json:"n"`
 	Browser    string `json:"b"`
 	TargetLink string `json:"t,omitempty"`
 	Deployment string `json:"d,omitempty"`
+	Target     string `json:"g,omitempty"`
+	Storage    string `json:"s,omitempty"`
 	Expires    int64  `json:"e"`
 }
 
@@ -121,7 +156,9 @@ func NewStateCodec(keys ...[]byte) (*StateCodec, error) {
 
 // Seal returns the signed text of a state.
 func (c *StateCodec) Seal(s State) (string, error) {
-	payload, err := json.Marshal(statePayload{s.Platform, s.Nonce, s.Browser, s.TargetLink, s.DeploymentID, s.ExpiresAt.Unix()})
+	payload, err := json.Marshal(statePayload{
+		s.Platform, s.Nonce, s.Browser, s.TargetLink, s.DeploymentID, s.StorageTarget, s.Storage, s.ExpiresAt.Unix(),
+	})
 	if err != nil {
 		return "", fmt.Errorf("state: %w", err)
 	}
@@ -158,7 +195,7 @@ func (c *StateCodec) Open(text string, now time.Time) (State, error) {
 	if err := json.Unmarshal(payload, &p); err != nil {
 		return State{}, invalid
 	}
-	s := State{p.Platform, p.Nonce, p.Browser, p.TargetLink, p.Deployment, time.Unix(p.Expires, 0).UTC()}
+	s := State{p.Platform, p.Nonce, p.Browser, p.TargetLink, p.Deployment, p.Target, p.Storage, time.Unix(p.Expires, 0).UTC()}
 	if !now.Before(s.ExpiresAt) {
 		return State{}, lti.Refuse(lti.StateExpired, "login was started more than %s ago", StateLifetime)
 	}
