@@ -6,6 +6,7 @@ package pages
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -310,8 +311,9 @@ func rows(rows []pickerRow, name string) map[string]any {
 // formAction is empty on pages with a form: browsers apply the directive to the
 // redirects that follow a submission too, and those lead to other hosts. content
 // is what may be in a frame of the page; empty for nothing. style is the hash of a
-// style sheet other than that of all pages.
-type policy struct{ frame, script, content, formAction, style string }
+// style sheet other than that of all pages. referrer is the Referrer-Policy; empty
+// for no-referrer.
+type policy struct{ frame, script, content, formAction, style, referrer string }
 
 func (p policy) String() string {
 	if p.style == "" {
@@ -346,7 +348,7 @@ func render(w http.ResponseWriter, name string, status int, p policy, data map[s
 	h.Set("Content-Language", data["Lang"].(string))
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	h.Set("Content-Security-Policy", p.String())
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", cmp.Or(p.referrer, "no-referrer"))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

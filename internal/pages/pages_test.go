@@ -112,6 +112,19 @@ func samples() map[string]page {
 		},
 		"chosen-nothing":  Chosen{Tool: "Simulation Lab", Problem: "The catalogue is closed.", ChooseAgain: "/tools/lab/choose"},
 		"chosen-unusable": Chosen{Tool: "Simulation Lab", ChooseAgain: "/tools/lab/choose", Items: []ChosenItem{{Title: "A file", Unusable: "chosenWrongType"}}},
+		"store": LeaveAtPlatform{
+			PlatformStorage: PlatformStorage{Origin: "https://moodle.example.edu", Target: "_parent", Key: "lti_state_n0nce"},
+			Value:           "s3cret", Next: "https://moodle.example.edu/mod/lti/auth.php?a=1&b=2",
+			Otherwise: AutoSubmit{Action: "/platforms/moodle/login?lti_login=again", Fields: []Field{{"lti_message_hint", `{"quoted": "& <tagged>"}`}}},
+		},
+		"ask": AskPlatform{
+			PlatformStorage: PlatformStorage{Origin: "https://canvas.example", Target: "post_message_forwarding", Key: "lti_state_n0nce"},
+			Field:           "stored_secret", Form: AutoSubmit{Action: "/platforms/canvas/launch", Fields: []Field{{"state", "s1.st4te"}, {"id_token", "t0.k3.n"}}},
+		},
+		"login": LoginInNewWindow{
+			Title: "Working safely at height", Action: "/platforms/moodle/login?lti_login=window",
+			Fields: []Field{{"iss", "https://moodle.example.edu"}, {"lti_message_hint", `{"quoted": "& <tagged>"}`}},
+		},
 	}
 }
 
@@ -155,7 +168,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(body, -1)
 		embeds := strings.HasPrefix(name, "tool")
 		switch {
-		case name != "submit" && name != "leave" && name != "registered" && name != "chosen" && !embeds:
+		case !embeds && !slices.Contains([]string{"submit", "leave", "registered", "chosen", "store", "ask"}, name):
 			if strings.Contains(body, "<script") || strings.Contains(csp, "script-src") {
 				t.Errorf("%s: a page that needs no script has or allows one", name)
 			}
@@ -180,7 +193,11 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 				t.Errorf("%s: contains %q", name, bad)
 			}
 		}
-		for header, want := range map[string]string{"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		referrer := "no-referrer"
+		if name == "ask" {
+			referrer = "same-origin"
+		}
+		for header, want := range map[string]string{"Referrer-Policy": referrer, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
 			if got := w.Header().Get(header); got != want {
 				t.Errorf("%s: %s = %q, want %q", name, header, got, want)
 			}
@@ -244,13 +261,22 @@ func TestHostileText(t *testing.T) {
 			Tool: evil, Message: evil, Problem: evil, YAML: evil + "</textarea>", FileName: evil, ChooseAgain: "/a?q=" + evil,
 			Items: []ChosenItem{{Name: evil, Title: evil, Text: evil, Address: evil}, {Title: evil, Address: "javascript:alert(1)", Unusable: "chosenWrongAddress"}},
 		},
+		"store": LeaveAtPlatform{
+			PlatformStorage: PlatformStorage{Origin: "https://a.example", Target: evil, Key: evil}, Value: evil,
+			Next: "https://a.example/?q=" + evil, Otherwise: AutoSubmit{Action: "/x", Fields: []Field{{evil, evil}}},
+		},
+		"ask": AskPlatform{
+			PlatformStorage: PlatformStorage{Origin: "https://a.example", Target: evil, Key: evil}, Field: evil,
+			Form: AutoSubmit{Action: "/x", Fields: []Field{{evil, evil}}},
+		},
+		"login": LoginInNewWindow{Title: evil, Action: "/x", Fields: []Field{{evil, evil}}},
 		"tool-form": ToolFrame{
 			Title: evil, Reload: "/a", ToolURLs: []string{"https://a.example"},
 			Form: &AutoSubmit{Action: "https://a.example/?q=%22%3E<script>", Fields: []Field{{evil, evil}}},
 		},
 	} {
 		body := get(t, p, View{Lang: evil}).Body.String()
-		want := map[string]int{"submit": 1, "leave": 1, "registered": 1, "chosen": 1, "tool": 2, "tool-form": 2}[name]
+		want := map[string]int{"submit": 1, "leave": 1, "registered": 1, "chosen": 1, "tool": 2, "tool-form": 2, "store": 2, "ask": 2}[name]
 		if got := strings.Count(body, "<script"); got != want {
 			t.Errorf("%s: %d script elements, want %d:\n%s", name, got, want, body)
 		}
@@ -278,6 +304,7 @@ func TestHiddenValuesArriveUnchanged(t *testing.T) {
 
 func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 	for _, action := range []string{"", "javascript:alert(1)", "data:text/html,x", "//evil.example/x", `/\evil.example/x`, "relative", "https://", "https:x", "ftp://a.example/", "https://a b/", "/\x00"} {
+		storage := PlatformStorage{Origin: "https://a.example", Target: "_parent", Key: "k"}
 		pages := map[string]page{
 			"submit": AutoSubmit{Action: action},
 			"open":   OpenInNewWindow{Action: action, TokenField: "t", Token: "s3cret"},
@@ -292,6 +319,11 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 			"return": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x", ReturnURL: action},
 			"picker": Picker{Action: action, Token: "s3cret"},
 			"back":   Error{Back: &AutoSubmit{Action: action}},
+			"login":  LoginInNewWindow{Action: action},
+			"next":   LeaveAtPlatform{PlatformStorage: storage, Value: "s3cret", Next: action, Otherwise: AutoSubmit{Action: "/x"}},
+			"store":  LeaveAtPlatform{PlatformStorage: storage, Value: "s3cret", Next: "https://a.example", Otherwise: AutoSubmit{Action: action}},
+			"ask":    AskPlatform{PlatformStorage: storage, Field: "f", Form: AutoSubmit{Action: action}},
+			"origin": AskPlatform{PlatformStorage: PlatformStorage{Origin: action}, Field: "f", Form: AutoSubmit{Action: "/x"}},
 		}
 		if action == "" {
 			delete(pages, "return") // there need not be one
@@ -319,7 +351,7 @@ func TestActionsThatRunSomethingAreRefused(t *testing.T) {
 
 func TestEveryPageHasAHeading(t *testing.T) {
 	for name, p := range map[string]page{
-		"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{},
+		"error": Error{}, "submit": AutoSubmit{Action: "/x"}, "info": Info{}, "login": LoginInNewWindow{Action: "/x"},
 		"open": OpenInNewWindow{Action: "/x", TokenField: "t", Token: "1"}, "start": StartInWindow{Address: "/x"},
 		"tool": ToolFrame{Reload: "/x", ToolURLs: []string{"https://a.example"}, Src: "/x"},
 	} {
