@@ -325,6 +325,7 @@ func (b *browser) send(ctx context.Context, p *process, method, path string, val
 	// Cookies are secure ones.
 	home := &url.URL{Scheme: "https", Host: "lti.acme.example", Path: "/"}
 	a, err := b.w.do(ctx, b.client, p, method, path, contentType, strings.NewReader(values.Encode()), func(r *http.Request) {
+		r.Header.Set("Sec-Fetch-Dest", "document")
 		for _, c := range b.jar.Cookies(home) {
 			r.AddCookie(c)
 		}

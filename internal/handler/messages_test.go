@@ -183,7 +183,11 @@ func loginForm(p party, activity string) url.Values {
 // login starts an LTI 1.3 login and returns state and nonce.
 func (b *browser) login(p party, activity string) (state, nonce string) {
 	b.t.Helper()
-	u := b.do(http.MethodPost, "/platforms/"+p.platform+"/login", loginForm(p, activity)).location()
+	x := b.do(http.MethodPost, "/platforms/"+p.platform+"/login", loginForm(p, activity))
+	if x.Code == http.StatusTemporaryRedirect {
+		x = b.do(http.MethodPost, x.Header().Get("Location"), loginForm(p, activity))
+	}
+	u := x.location()
 	q := u.Query()
 	if !strings.HasPrefix(u.String(), p.issuer+"/auth?x=1&") || q.Get("lti_message_hint") != `{"cmid":4,"x":"ü & \"q\""}` ||
 		q.Get("redirect_uri") != b.base+"/platforms/"+p.platform+"/launch" {

@@ -150,7 +150,7 @@ func (v *visit) findPlatform(name string) (*registration, error) {
 }
 
 // login answers an OIDC third-party initiated login (1EdTech Security Framework 1.0, section 5.1.1): it sends the
-// browser to the platform's authentication URL, bound to this browser by a cookie.
+// browser to the platform's authentication URL, bound to this browser by a cookie, in a frame also by the platform's storage.
 func (t *Tool) login(rw http.ResponseWriter, r *http.Request) {
 	t.serve(rw, r, launch.Version13, func(v *visit) error {
 		registration, err := v.findPlatform(r.PathValue("platform"))
@@ -172,15 +172,23 @@ func (t *Tool) login(rw http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		nonce, err := launch.NewNonce(t.Random)
+		var storage *pages.PlatformStorage
+		if framed(r) {
+			if storage = storageOf(registration, request); storage == nil && !keepsCookies(r) {
+				return v.tryCookies(rw, r, request)
+			}
+		}
+		ids, err := t.tokens(3)
 		if err != nil {
 			return err
 		}
-		secret, err := launch.NewNonce(t.Random)
-		if err != nil {
-			return err
+		nonce, secret, stored := ids[0], ids[1], ids[2]
+		login := launch.NewState(&registration.Registration, request, nonce, secret, t.Now())
+		if storage != nil {
+			login.LeaveAt(storage.Target, stored)
+			storage.Key = login.StorageKey()
 		}
-		state, err := v.states.Seal(launch.NewState(&registration.Registration, request, nonce, secret, t.Now()))
+		state, err := v.states.Seal(login)
 		if err != nil {
 			return err
 		}
@@ -194,6 +202,10 @@ func (t *Tool) login(rw http.ResponseWriter, r *http.Request) {
 			}
 		}
 		http.SetCookie(rw, loginCookie(loginCookieName(nonce), secret, int(launch.StateLifetime/time.Second)))
+		if storage != nil {
+			setFramedCookie(rw)
+			return v.leaveAtPlatform(rw, r, request, *storage, stored, location)
+		}
 		web.Redirect(rw, location)
 		return nil
 	})
@@ -239,24 +251,42 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		var secrets []string
-		for _, c := range loginCookies(r) {
-			secrets = append(secrets, c.Value)
-		}
 		verifier := launch.Verifier{Now: t.Now, States: v.states, DeepLinking: true}
-		message, err := verifier.Verify13(r.Context(), &registration.Registration, registration.keys, params, secrets...)
+		state, err := verifier.OpenState(&registration.Registration, params)
 		if err != nil {
-			t.noteDeployment(r.Context(), v.platform.Name, err)
+			return err
+		}
+		ours, err := v.fromBrowser(r, params, &state)
+		if err != nil {
+			return err
+		}
+		if !ours && params.Count("error") > 0 {
+			return v.askPlatform(rw, r, registration, params, &state)
+		}
+		message, err := verifier.VerifyAnswer(r.Context(), &registration.Registration, registration.keys, params, state)
+		if err != nil {
+			if ours {
+				t.noteDeployment(r.Context(), v.platform.Name, err)
+			}
 			return err
 		}
 		v.about.Locale = message.Presentation.Locale
 		v.loginCookie = loginCookieName(message.Nonce.Value)
 		if message.DeepLinking != nil {
+			if !ours {
+				return v.askPlatform(rw, r, registration, params, &state)
+			}
 			return t.offer(rw, r, v, message)
 		}
 		activity, err := v.activityOf(message)
 		if err != nil {
 			return err
+		}
+		if !ours {
+			if err := v.mayOpen(activity, v.platform); err != nil {
+				return err
+			}
+			return v.askPlatform(rw, r, registration, params, &state)
 		}
 		return t.accept(rw, r, v, activity, message, v.source13(message))
 	})

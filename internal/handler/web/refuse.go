@@ -200,12 +200,28 @@ func TopLevel(r *http.Request) (top, known bool) {
 	return false, true
 }
 
+// SameOrigin tells whether a page of ours at the public address base sent the request (Fetch Metadata, Sec-Fetch-Site; where
+// a browser does not say that, Origin). Pages cannot set either header.
+func SameOrigin(r *http.Request, base string) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	return r.Header.Get("Origin") == base
+}
+
 // Redirect sends the browser on with GET. The address may carry a one-time code: it is not cached, and not told to
 // the next site.
-func Redirect(rw http.ResponseWriter, location string) {
+func Redirect(rw http.ResponseWriter, location string) { redirect(rw, location, http.StatusSeeOther) }
+
+// Repeat lets the browser send the same request, with its body, to another address of ours.
+func Repeat(rw http.ResponseWriter, location string) {
+	redirect(rw, location, http.StatusTemporaryRedirect)
+}
+
+func redirect(rw http.ResponseWriter, location string, status int) {
 	h := rw.Header()
 	h.Set("Location", location)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
-	rw.WriteHeader(http.StatusSeeOther)
+	rw.WriteHeader(status)
 }
