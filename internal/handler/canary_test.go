@@ -115,6 +115,7 @@ type exchange struct {
 var (
 	ticketField       = regexp.MustCompile(`name="ticket" value="([^"]+)"`)
 	accessTokenMember = regexp.MustCompile(`"access_token":"([^"]+)"`)
+	storedValue       = regexp.MustCompile(`"key":"lti_state_[^"]*","value":"([^"]+)"`)
 )
 
 // record keeps an answer and the one-time handles in it and in the request.
@@ -134,7 +135,7 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 			}
 		}
 	}
-	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion", "token", "registration_token", "picker"} {
+	for _, name := range []string{"state", "id_token", "oauth_signature", "ticket", "code", "lti_message_hint", "client_assertion", "token", "registration_token", "picker", "stored_secret"} {
 		handle(r.PostForm[name]...)
 	}
 	if strings.HasSuffix(r.URL.Path, "/register") {
@@ -152,7 +153,7 @@ func (a *academy) record(r *http.Request, w *httptest.ResponseRecorder) {
 			handle(html.UnescapeString(f[2]))
 		}
 	}
-	for _, pattern := range []*regexp.Regexp{ticketField, accessTokenMember} {
+	for _, pattern := range []*regexp.Regexp{ticketField, accessTokenMember, storedValue} {
 		if m := pattern.FindStringSubmatch(w.Body.String()); m != nil {
 			handle(m[1])
 		}

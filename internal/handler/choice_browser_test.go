@@ -44,7 +44,7 @@ func TestChoosingInABrowser(t *testing.T) {
 		b := a.browser()
 		b.header.Set("Accept-Language", lang)
 		x := b.choose(settings)
-		x.form()
+		x.picker()
 		return x
 	}
 	lists := map[string]answer{

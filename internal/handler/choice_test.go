@@ -115,8 +115,8 @@ var (
 	submitButton = regexp.MustCompile(`<button[^>]* name="([^"]*)" value="([^"]*)"[^>]*data-testid="([^"]*)"`)
 )
 
-// form is what a browser would post of the list, without a button; listed are the names that are offered.
-func (x answer) form() (form url.Values, listed []string) {
+// picker is what a browser would post of the list, without a button; listed are the names that are offered.
+func (x answer) picker() (form url.Values, listed []string) {
 	x.t.Helper()
 	action, fields := x.posted()
 	if x.reason() != "" || !strings.HasPrefix(action, "/platforms/") || !strings.HasSuffix(action, "/pick") || fields.Get("picker") == "" {
@@ -138,7 +138,7 @@ func (x answer) form() (form url.Values, listed []string) {
 // press posts the list as it is, with changes and one of its buttons.
 func (b *browser) press(x answer, button string, change func(url.Values)) answer {
 	b.t.Helper()
-	form, _ := x.form()
+	form, _ := x.picker()
 	if change != nil {
 		change(form)
 	}
@@ -315,16 +315,16 @@ func TestChosenActivitiesStayAcrossSearchesAndPages(t *testing.T) {
 	if got := x.found(); got != "48 activities found, page 1 of 3" {
 		t.Errorf("found %q", got)
 	}
-	if _, listed := x.form(); len(listed) != 20 || listed[0] != "course-01" {
+	if _, listed := x.picker(); len(listed) != 20 || listed[0] != "course-01" {
 		t.Errorf("listed %v", listed)
 	}
 	x = b.press(x, "next", tick("course-03", "course-04"))
-	form, listed := x.form()
+	form, listed := x.picker()
 	if want := []string{"course-03", "course-04"}; !slices.Equal(form["activity"], want) || !slices.Equal(listed[:2], want) || listed[2] != "course-21" {
 		t.Errorf("chosen %v, listed %v", form["activity"], listed)
 	}
 	x = b.press(x, "search", func(f url.Values) { searching("  cafe  GASTE ", "")(f); tick("-course-04")(f) })
-	if form, listed = x.form(); !slices.Equal(listed, []string{"course-03", "cafe"}) || form.Get("q") != "  cafe  GASTE " {
+	if form, listed = x.picker(); !slices.Equal(listed, []string{"course-03", "cafe"}) || form.Get("q") != "  cafe  GASTE " {
 		t.Errorf("listed %v for %q", listed, form.Get("q"))
 	}
 	if got := x.found(); got != "1 activity found" {
@@ -334,11 +334,11 @@ func TestChosenActivitiesStayAcrossSearchesAndPages(t *testing.T) {
 	if got := x.found(); got != "16 activities found" {
 		t.Errorf("found %q", got)
 	}
-	if form, _ = x.form(); form.Get("type") != "LearningPlaylist" {
+	if form, _ = x.picker(); form.Get("type") != "LearningPlaylist" {
 		t.Errorf("type %q", form.Get("type"))
 	}
 	x = b.press(x, "search", searching("nothing like that", "nonsense"))
-	if form, listed = x.form(); !slices.Equal(listed, []string{"cafe", "course-03"}) && !slices.Equal(listed, []string{"course-03", "cafe"}) || form.Get("type") != "" {
+	if form, listed = x.picker(); !slices.Equal(listed, []string{"cafe", "course-03"}) && !slices.Equal(listed, []string{"course-03", "cafe"}) || form.Get("type") != "" {
 		t.Errorf("listed %v, type %q", listed, form.Get("type"))
 	}
 	if got := x.found(); got != "No activities found" {
@@ -355,7 +355,7 @@ func TestOnlyWhatThePlatformMayOpenIsOffered(t *testing.T) {
 	b := a.browser()
 	offered := map[string]bool{}
 	for x := b.choose(nil); ; x = b.press(x, "next", nil) {
-		_, listed := x.form()
+		_, listed := x.picker()
 		for _, name := range listed {
 			offered[name] = true
 		}
@@ -386,7 +386,7 @@ func TestNobodyChoosesWhatIsNotOffered(t *testing.T) {
 	for _, forged := range []string{"secret", "private", "nothing", "../height", strings.Repeat("x", 5000), "<script>alert(1)</script>"} {
 		b := a.browser()
 		x := b.press(b.choose(nil), "add", tick("height", forged))
-		if form, _ := x.form(); !slices.Equal(form["activity"], []string{"height"}) {
+		if form, _ := x.picker(); !slices.Equal(form["activity"], []string{"height"}) {
 			t.Errorf("%.20q: still chosen: %v", forged, form["activity"])
 		}
 		if page := x.Body.String(); !strings.Contains(page, `data-testid="problem"`) || strings.Contains(page, "For other systems") || strings.Contains(page, "<script") {
@@ -416,7 +416,7 @@ func TestNothingIsLostWhenAnActivityGoes(t *testing.T) {
 	if !strings.Contains(page, `aria-describedby="problem"`) || !strings.Contains(page, "<title>Not added: ") {
 		t.Errorf("the problem is not tied to the choice: %s", page)
 	}
-	if form, _ := x.form(); !slices.Equal(form["activity"], []string{"course-02"}) {
+	if form, _ := x.picker(); !slices.Equal(form["activity"], []string{"course-02"}) {
 		t.Errorf("still chosen: %v", form["activity"])
 	}
 	if got := a.chosen(b.press(x, "add", nil)); !slices.Equal(got, []string{"course-02"}) {
@@ -433,10 +433,10 @@ func TestOneActivityWhereOneIsAccepted(t *testing.T) {
 			t.Fatalf("%v: %s", accept, body)
 		}
 		x = b.press(x, "next", tick("course-01"))
-		if form, listed := x.form(); !slices.Equal(form["activity"], []string{"course-01"}) || listed[0] != "course-01" {
+		if form, listed := x.picker(); !slices.Equal(form["activity"], []string{"course-01"}) || listed[0] != "course-01" {
 			t.Errorf("chosen %v, listed %v", form["activity"], listed)
 		}
-		form, _ := x.form()
+		form, _ := x.picker()
 		form["activity"] = []string{"course-21", "course-22"}
 		form.Set("do", "add")
 		a.refused(b.do(http.MethodPost, "/platforms/moodle/pick", form), lti.ParameterRepeated)
@@ -508,7 +508,7 @@ func TestWhoMayPick(t *testing.T) {
 	} {
 		x := a.browser().choose(nil, with(claim+"roles", []string{role}))
 		if want == "" {
-			x.form()
+			x.picker()
 			continue
 		}
 		a.refused(x, want)
@@ -516,13 +516,13 @@ func TestWhoMayPick(t *testing.T) {
 			t.Errorf("%s: the page has a form", role)
 		}
 	}
-	a.browser().choose(nil, with(claim+"roles", nil)).form()
+	a.browser().choose(nil, with(claim+"roles", nil)).picker()
 }
 
 func TestAChoiceIsAskedForOnce(t *testing.T) {
 	a := newPickingAcademy(t)
 	b := a.browser()
-	b.choose(nil).form()
+	b.choose(nil).picker()
 	a.refused(b.again(nil), lti.Replayed)
 }
 
@@ -565,7 +565,7 @@ func TestTheReturnAddressComesFromTheRequest(t *testing.T) {
 func TestTheFormIsOurs(t *testing.T) {
 	a := newPickingAcademy(t)
 	b := a.browser()
-	form, _ := b.choose(nil).form()
+	form, _ := b.choose(nil).picker()
 	form.Set("do", "add")
 	form.Set("activity", "height")
 	token := form.Get("picker")
@@ -617,7 +617,7 @@ func TestTheFormIsOurs(t *testing.T) {
 	}
 
 	a.clock.advance(59 * time.Minute)
-	post("/platforms/moodle/pick", func(f url.Values) { f.Del("do") }).form()
+	post("/platforms/moodle/pick", func(f url.Values) { f.Del("do") }).picker()
 	a.clock.advance(2 * time.Minute)
 	a.refused(post("/platforms/moodle/pick", func(url.Values) {}), lti.LaunchExpired)
 }
@@ -647,7 +647,7 @@ func TestAChoiceIsAnsweredOnceByAllHandlers(t *testing.T) {
 	}
 	b := a.browser()
 	b.public = replicas[0]
-	form, _ := b.choose(nil).form()
+	form, _ := b.choose(nil).picker()
 	form.Set("do", "add")
 	form.Set("activity", "height")
 	var wg sync.WaitGroup

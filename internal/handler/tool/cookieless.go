@@ -112,6 +112,13 @@ func (v *visit) fromBrowser(r *http.Request, params lti.Params, state *launch.St
 	return true, nil
 }
 
+// waitsForStorage tells of refusals that are for the browser of the login only: what the platform said instead of signing in,
+// and a deployment that is going to be noted.
+func waitsForStorage(err error) bool {
+	code := lti.CodeOf(err)
+	return code == lti.PlatformReturnedError || code == lti.DeploymentUnknown
+}
+
 // askPlatform answers a launch with the page that asks the platform's storage and posts the launch again.
 func (v *visit) askPlatform(rw http.ResponseWriter, r *http.Request, registration *registration, params lti.Params, state *launch.State) error {
 	at := storageOf(registration, &launch.LoginRequest{StorageTarget: state.StorageTarget})

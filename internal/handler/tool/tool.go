@@ -260,14 +260,12 @@ func (t *Tool) launch13(rw http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		if !ours && params.Count("error") > 0 {
-			return v.askPlatform(rw, r, registration, params, &state)
-		}
 		message, err := verifier.VerifyAnswer(r.Context(), &registration.Registration, registration.keys, params, state)
 		if err != nil {
-			if ours {
-				t.noteDeployment(r.Context(), v.platform.Name, err)
+			if !ours && waitsForStorage(err) {
+				return v.askPlatform(rw, r, registration, params, &state)
 			}
+			t.noteDeployment(r.Context(), v.platform.Name, err)
 			return err
 		}
 		v.about.Locale = message.Presentation.Locale
