@@ -178,6 +178,7 @@ func TestStateComesBackAsItWas(t *testing.T) {
 		s := State{
 			Platform: rapid.String().Draw(t, "platform"), Nonce: rapid.String().Draw(t, "nonce"), Browser: rapid.String().Draw(t, "browser"),
 			TargetLink: rapid.String().Draw(t, "target"), DeploymentID: rapid.String().Draw(t, "deployment"),
+			StorageTarget: rapid.String().Draw(t, "storage target"), Storage: rapid.String().Draw(t, "storage"),
 			ExpiresAt: start().Add(time.Duration(rapid.IntRange(1, 600).Draw(t, "life")) * time.Second),
 		}
 		text, err := codec.Seal(s)
@@ -271,6 +272,47 @@ func TestTheStateHidesTheCookieAndTheTargetLink(t *testing.T) {
 	s := login()
 	if strings.Contains(s.Browser, cookie) || s.Browser == BrowserBinding("other") || s.TargetLink == s.Browser || s.TargetLink == "" {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestTheSecretInThePlatformsStorageIsNoCookie(t *testing.T) {
+	s := login()
+	if s.FromStorage("") || s.FromStorage(cookie) {
+		t.Error("a state without storage takes a stored secret")
+	}
+	s.LeaveAt("_parent", "secret")
+	if !s.FromStorage("secret") || s.FromStorage("other") || s.FromStorage("") || s.FromBrowser("secret") || strings.Contains(s.Storage, "secret") {
+		t.Errorf("%+v", s)
+	}
+	if s.LeaveAt("_parent", cookie); s.Storage == s.Browser {
+		t.Error("one secret would do for both")
+	}
+	if s.LeaveAt("_parent", ""); s.FromStorage("") {
+		t.Error("no secret is one")
+	}
+}
+
+func TestALoginBeginsAgainAsItWas(t *testing.T) {
+	empty := ""
+	for name, l := range map[string]*LoginRequest{
+		"all of it":          {Issuer: "i", LoginHint: "h", TargetLinkURI: "t", MessageHint: &empty, DeploymentID: "d", ClientID: "c"},
+		"what there must be": {Issuer: "i", LoginHint: "h", TargetLinkURI: "t"},
+	} {
+		again, err := ParseLogin(l.Params())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(l, again); diff != "" {
+			t.Errorf("%s (-was +is):\n%s", name, diff)
+		}
+	}
+	params := append(moodleLogin(t), lti.Param{Name: "lti_storage_target", Value: "_parent"})
+	l, err := ParseLogin(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.StorageTarget != "_parent" || l.Params().Count("lti_storage_target") != 0 {
+		t.Errorf("%+v", l)
 	}
 }
 
