@@ -5,46 +5,10 @@
 //
 // PORT is where toolframe_browser_test.go in internal/pages serves lti.localhost (ourselves), tool.localhost and
 // tool2.localhost (the tool's two origins), academy.localhost and other.localhost (a stranger).
-//
-// CHROMIUM           the browser (/usr/bin/chromium)
-import { chromium } from 'playwright-core';
+import { at, check, equal, finish } from './pages.mjs';
 
-const port = Number(process.argv[2]);
-if (!port) {
-  console.error('usage: node storage-check.mjs PORT');
-  process.exit(2);
-}
-const at = (host, path = '/') => `http://${host}.localhost:${port}${path}`;
 /** How long somebody listens before we believe that no answer comes; answers come within a few milliseconds. */
 const patience = 400;
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
-});
-let passed = 0;
-let failed = 0;
-
-async function check(text, run, options = {}) {
-  const context = await browser.newContext({ locale: 'en-GB', ...options });
-  context.setDefaultTimeout(10_000);
-  try {
-    await run(context);
-    passed++;
-    console.log(`ok ${passed + failed} - ${text}`);
-  } catch (error) {
-    failed++;
-    console.log(`not ok ${passed + failed} - ${text}: ${error.message.split('\n')[0]}`);
-  } finally {
-    await context.close();
-  }
-}
-
-function equal(got, want, what) {
-  if (JSON.stringify(got) !== JSON.stringify(want)) {
-    throw new Error(`${what}: ${JSON.stringify(got)?.slice(0, 300)}, not ${JSON.stringify(want)}`);
-  }
-}
 
 /** Opens our page; tool is its frame. The page counts the messages that reach it. */
 async function open(context, variant = '') {
@@ -307,6 +271,4 @@ await check("a tool's request in the frame comes again from our own page, with o
   equal(await frame.locator('#posted').innerText(), 'reposted=1&state=a+b%26c', 'the fields');
 });
 
-await browser.close();
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed > 0 || passed === 0 ? 1 : 0);
+await finish();

@@ -14,18 +14,28 @@ import (
 	"testing"
 )
 
-// TestToolFrameInABrowser lets hack/peers/storage-check.mjs judge the page in Chromium, with node and the peers'
-// node_modules. "make demo-check" runs it; without one of them it fails.
+// TestToolFrameInABrowser lets hack/peers/storage-check.mjs judge the page.
 func TestToolFrameInABrowser(t *testing.T) {
+	judge(t, "storage-check.mjs", func(w http.ResponseWriter, r *http.Request, host, port string) error {
+		if host == "lti.localhost" {
+			return serveUs(w, r, port)
+		}
+		serveOther(w, r, host)
+		return nil
+	})
+}
+
+// judge serves pages at *.localhost and lets a script of hack/peers judge them in Chromium, with node and the peers'
+// node_modules. "make demo-check" runs these tests; without one of them they fail.
+func judge(t *testing.T, script string, serve func(w http.ResponseWriter, r *http.Request, host, port string) error, args ...string) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, port, err := net.SplitHostPort(r.Host)
 		if err == nil {
 			err = r.ParseForm()
 		}
-		if err == nil && host == "lti.localhost" {
-			err = serveUs(w, r, port)
-		} else if err == nil {
-			serveOther(w, r, host)
+		if err == nil {
+			err = serve(w, r, host, port)
 		}
 		if err != nil {
 			t.Error(err)
@@ -38,7 +48,8 @@ func TestToolFrameInABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "node", "../../hack/peers/storage-check.mjs", port).CombinedOutput()
+	args = append([]string{"../../hack/peers/" + script, port}, args...)
+	out, err := exec.CommandContext(t.Context(), "node", args...).CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
