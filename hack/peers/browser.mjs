@@ -12,7 +12,7 @@ if (!process.argv[2]) {
 export const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 export const artifacts = process.env.CHECK_ARTIFACTS ?? mkdtempSync(join(tmpdir(), 'lti-check-'));
 export const timeout = Number(process.env.CHECK_TIMEOUT ?? 15_000);
-/** Chromium's preference profile.cookie_controls_mode for cookies in a cross-site frame. */
+/** Chromium's preference profile.cookie_controls_mode for cookies in a cross-site frame; both modes leave partitioned ones. */
 export const cookieModes = { allowed: 0, blocked: 1 };
 mkdirSync(artifacts, { recursive: true });
 
@@ -57,11 +57,18 @@ async function describePages(number) {
   return lines;
 }
 
-/** A browser with a profile of its own, in one of the cookie modes; the mode is verified before anything is launched. */
-export async function openBrowser(cookies = 'allowed', options = {}) {
+/**
+ * A browser with a profile of its own, in one of the cookie modes; the mode is verified before anything is launched. With
+ * withhold it keeps no cookie at all for the handler in a frame of the platform, as Safari does.
+ */
+export async function openBrowser(cookies = 'allowed', { withhold = false, ...options } = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'lti-check-profile-'));
   mkdirSync(join(profile, 'Default'));
-  writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify({ profile: { cookie_controls_mode: cookieModes[cookies] } }));
+  const site = address => Object.assign(new URL(address), { port: '' }).origin;
+  const exceptions = withhold ? { [`${site(config.handler)},${site(config.platform)}`]: { setting: 2 } } : {};
+  writeFileSync(join(profile, 'Default', 'Preferences'), JSON.stringify({
+    profile: { cookie_controls_mode: cookieModes[cookies], content_settings: { exceptions: { cookies: exceptions } } },
+  }));
   const browser = { close: async () => rmSync(profile, { recursive: true, force: true, maxRetries: 5 }) };
   browsers.push(browser);
   const context = await chromium.launchPersistentContext(profile, {

@@ -27,6 +27,7 @@
 // CHROMIUM           the browser (/usr/bin/chromium)
 import { join } from 'node:path';
 import { artifacts, assert, check, config, cookieModes, failed, finish, openBrowser, testid, textOf, timeout } from './browser.mjs';
+import { checkCookieless } from './check-cookieless.mjs';
 import { checkExternal } from './check-external.mjs';
 import { request, sendHTML, serve } from './web.mjs';
 
@@ -391,6 +392,7 @@ await check('LTI 1.2: an unknown consumer key gets a page with a reference numbe
     .finally(() => page.screenshot({ path: join(artifacts, 'error-page.png'), fullPage: true }));
 });
 
+await checkCookieless({ expectArrived, openNewWindow, pressThrough });
 await checkExternal();
 
 finish();

@@ -18,6 +18,9 @@
 //     "lti12": [{"name": "working-at-height", "title": "Working safely at height",
 //       "launchURL": "/activities/working-at-height/launch", "consumerKey": "…", "sharedSecret": "…"}]
 //   }
+//
+// A launch over LTI 1.3 in a frame, /frame?version=13&place=frame&user=learner&activity=<name>, offers platform storage when
+// storage=_parent stands behind it; with storage=silent it says so, and never answers.
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { calculateJwkThumbprint, createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify, SignJWT } from 'jose';
@@ -103,9 +106,10 @@ function sendLaunch(res, config, query) {
   if (version === '12') return sendPostForm(res, title, link.launchURL, launchForm12(link, user, place));
 
   const hint = JSON.stringify({ cmid: Number(link.id), launchid: `ltilaunch${link.id}_${randomUUID()}` });
+  const storage = query.get('storage') ? { lti_storage_target: '_parent' } : {};
   const now = Date.now();
   for (const [key, launch] of waiting) if (launch.expires < now) waiting.delete(key);
-  waiting.set(hint, { link, user, place, expires: now + launchLife });
+  waiting.set(hint, { link, user, place, storage, expires: now + launchLife });
   sendPostForm(res, title, config.lti13.loginInitiationURL, {
     iss: config.lti13.issuer,
     target_link_uri: link.resourceURL,
@@ -113,7 +117,31 @@ function sendLaunch(res, config, query) {
     lti_message_hint: hint,
     client_id: config.lti13.clientID,
     lti_deployment_id: config.lti13.deploymentID,
+    ...storage,
   });
+}
+
+/** Runs in a page: platform storage (LTI postMessage Storage 0.1) for the tool in its frame. */
+function answerTool(toolOrigin) {
+  const stored = {};
+  addEventListener('message', ({ data, source, origin }) => {
+    if (origin !== toolOrigin || !data?.message_id) return;
+    const { subject, message_id: id, key, value } = data;
+    const answers = {
+      'lti.capabilities': () => ({ supported_messages: Object.keys(answers).map(name => ({ subject: name })) }),
+      'lti.put_data': () => ({ key, value: stored[key] = value }),
+      'lti.get_data': () => ({ key, value: stored[key] ?? null }),
+    };
+    const answer = answers[subject]?.() ?? { error: { code: 'unsupported_subject', message: 'this is not supported' } };
+    source.postMessage({ subject: `${subject}.response`, message_id: id, ...answer }, origin);
+  });
+}
+
+/** The page with an activity in a frame. */
+function sendFrame(res, url) {
+  const script = url.searchParams.get('storage') === '_parent'
+    ? `<script>(${answerTool})(${JSON.stringify(new URL(toolURL).origin)})</script>` : '';
+  sendHTML(res, 200, course.title, `${script}<iframe data-testid="tool" title="Activity" src="/open${escapeHTML(url.search)}"></iframe>`);
 }
 
 function launchForm12(link, user, place) {
@@ -180,7 +208,7 @@ async function authorize(req, res, config, query) {
   waiting.delete(params.lti_message_hint);
 
   sendPostForm(res, `Opening ${launch.link.title}`, params.redirect_uri, {
-    id_token: await signIDToken(tool, launch, params.nonce), state: params.state,
+    id_token: await signIDToken(tool, launch, params.nonce), state: params.state, ...launch.storage,
   });
 }
 
@@ -291,8 +319,7 @@ await serve(port, async (req, res, url) => {
   switch (url.pathname) {
     case '/': return sendIndex(res, config);
     case '/open': return sendLaunch(res, config, url.searchParams);
-    case '/frame': return sendHTML(res, 200, course.title,
-      `<iframe data-testid="tool" title="Activity" src="/open${escapeHTML(url.search)}"></iframe>`);
+    case '/frame': return sendFrame(res, url);
     case '/authorize': return authorize(req, res, config, url.searchParams);
     case '/service/token': return sendToken(req, res, config);
     case '/service/outcomes': return takeOutcome(req, res, config);
