@@ -76,7 +76,9 @@ export async function openBrowser(cookies = 'allowed', { withhold = false, ...op
     headless: true,
     locale: 'en-GB',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
+      '--disable-component-update', '--disable-sync',
+      // One process for all sites: while a frame goes through several of them quickly, Playwright may lose sight of it.
+      '--disable-site-isolation-trials'],
     ...options,
   });
   const removeProfile = browser.close;
