@@ -21,14 +21,17 @@ type source struct {
 	users routing.Users
 	// roles says whether its roles are believed.
 	roles bool
-	// former is another identity that the launch proved the person to have, if any.
+	// former is another identity that the launch proved the person to have, if any; doubt says why a signed claim of one
+	// proved nothing.
 	former *store.Identity
+	doubt  string
 }
 
 // source13 is the source of a verified LTI 1.3 launch.
 func (v *visit) source13(m *launch.Message) source {
+	former, doubt := v.former(m)
 	return source{
-		realm: v.platform.Realm, previousIssuers: v.platform.PreviousIssuers, users: v.platform.Users, roles: true, former: v.former(m),
+		realm: v.platform.Realm, previousIssuers: v.platform.PreviousIssuers, users: v.platform.Users, roles: true, former: former, doubt: doubt,
 	}
 }
 
@@ -57,15 +60,15 @@ func instanceRealm(guid, consumerKey string) string {
 
 // former is who the person of an LTI 1.3 launch was in form launches, if the claim lti1p1 says so and is signed with
 // the shared secret of its consumer key (LTI 1.3 migration guide). A key that was given to another platform proves
-// nothing here.
-func (v *visit) former(m *launch.Message) *store.Identity {
+// nothing here. doubt is about a claim that is signed in vain.
+func (v *visit) former(m *launch.Message) (former *store.Identity, doubt string) {
 	claim := m.Migration
-	if claim == nil {
-		return nil
+	if claim == nil || claim.Signature == "" {
+		return nil, ""
 	}
 	key := v.Credential(claim.ConsumerKey)
 	if key == nil || key.Platform != "" && key.Platform != v.platform.Name {
-		return nil
+		return nil, "its consumer key is not known for this platform"
 	}
 	for _, secret := range key.Secrets {
 		if !m.MigrationSigned(secret) {
@@ -83,9 +86,9 @@ func (v *visit) former(m *launch.Message) *store.Identity {
 			}
 			identity.Realm = instanceRealm(guid, claim.ConsumerKey)
 		}
-		return identity
+		return identity, ""
 	}
-	return nil
+	return nil, "it is not signed with the shared secret of its consumer key"
 }
 
 // Roles that the academy is told. Whoever is not an instructor of this course is a learner.

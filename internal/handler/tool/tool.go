@@ -349,6 +349,10 @@ func (t *Tool) accept(rw http.ResponseWriter, r *http.Request, v *visit, activit
 	if err != nil {
 		return err
 	}
+	if from.doubt != "" {
+		t.Web.Log.InfoContext(r.Context(), "the migration claim of a launch proves nothing", "detail", from.doubt,
+			"platform", v.about.Platform, "activity", v.about.Activity)
+	}
 	p := &pendingLaunch{Record: record, Cell: cellOf(m, v.platform)}
 	err = t.admit(rw, r, v, activity, p)
 	if lti.CodeOf(err) == lti.EmailInUse {
