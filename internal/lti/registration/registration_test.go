@@ -504,8 +504,10 @@ func TestID(t *testing.T) {
 func TestSecretsAreNotPrinted(t *testing.T) {
 	const secret = "canary-registration-token"
 	for _, v := range []any{
-		Initiation{Token: secret, ConfigurationURL: "https://lms.example/?t=" + secret}, &Initiation{Token: secret},
-		Answer{ClientToken: secret}, &Answer{ClientToken: secret},
+		Initiation{Token: secret, ConfigurationURL: "https://lms.example/?t=" + secret},
+		&Initiation{Token: secret},
+		Answer{ClientToken: secret},
+		&Answer{ClientToken: secret},
 	} {
 		for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 			if text := fmt.Sprintf(format, v); strings.Contains(text, secret) {
