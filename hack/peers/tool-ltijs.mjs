@@ -1,12 +1,13 @@
 // A tool that others built: unmodified ltijs, with its data in PostgreSQL. It shows what a launch brought, and has a
 // button for each service of the platform.
 //
-//   DATABASE_URL=postgres://… node tool-ltijs.mjs tool-ltijs.json
+//   DATABASE_URL=postgres://… node tool-ltijs.mjs [tool-ltijs.json]
 //
-// TOOL_PORT     port to listen on (9407); the address is http://simulation.localhost:<port>
+// TOOL_HOST     host of its address (simulation.localhost), which is http://<host>:<port>
+// TOOL_PORT     port to listen on (9407)
 // DATABASE_URL  an empty database, or the one of an earlier run; postgres://user:password@/name?host=/directory for a
 //               Unix socket
-// The configuration is what ltijs.registerPlatform takes:
+// The configuration is what ltijs.registerPlatform takes; without it platforms register at /register, by themselves:
 //   {
 //     "url": "http://lti.localhost:9402", "name": "Acme Academy", "clientId": "simulation",
 //     "authenticationEndpoint": "http://lti.localhost:9402/tools/simulation/authorize",
@@ -15,6 +16,7 @@
 //   }
 //
 // For the platform: the login initiation is /login, the public keys are /keys, and the launch and redirect URI is /.
+// A deep linking request shows two exercises to choose from, /?exercise=knots and /?exercise=anchors.
 // The services answer with JSON; each takes the parameter ltik, which is in the address of the page after a launch:
 //
 // /score?given=8&maximum=10&activityProgress=Completed&gradingProgress=FullyGraded&comment=…&user=…
@@ -29,20 +31,31 @@ import { parse } from 'pg-connection-string';
 import { escapeHTML, sendHTML, sendJSON } from './web.mjs';
 
 const port = Number(process.env.TOOL_PORT ?? 9407);
-const here = `http://simulation.localhost:${port}`;
+const here = `http://${process.env.TOOL_HOST ?? 'simulation.localhost'}:${port}`;
 const configFile = process.argv[2];
-if (!configFile || !process.env.DATABASE_URL) {
-  console.error('usage: DATABASE_URL=postgres://… node tool-ltijs.mjs tool-ltijs.json');
+if (!process.env.DATABASE_URL) {
+  console.error('usage: DATABASE_URL=postgres://… node tool-ltijs.mjs [tool-ltijs.json]');
   process.exit(2);
 }
 
 const { host, port: databasePort, user, password, database } = parse(process.env.DATABASE_URL);
+const exercises = [
+  { name: 'knots', title: 'Knots & hitches', text: 'Tie the figure eight: one "bight", two loops.', maximum: 10 },
+  { name: 'anchors', title: 'Ankers: één, twee', text: 'Where to fasten a rope.', maximum: 20 },
+];
+const exerciseURL = exercise => `${here}/?exercise=${exercise.name}`;
+
 lti.setup('a key for this machine only', {
   plugin: new Database(database, user, password, { dialect: 'postgres', host, port: databasePort || 5432, logging: false }),
 }, {
   // ltijs refuses plain HTTP otherwise: a browser that blocks third-party cookies then works without any.
   devMode: true,
   cookies: { secure: true, sameSite: 'None' },
+  // ltijs takes the target link URI for the redirect URI, so that all of them have to be registered.
+  dynReg: {
+    url: here, name: 'Rope Workshop', description: 'Exercises with ropes', autoActivate: true,
+    redirectUris: exercises.map(exerciseURL),
+  },
 });
 
 lti.onConnect((token, req, res) => {
@@ -60,6 +73,19 @@ ${button('/results', 'Results')} ${button('/line-items', 'Line items')} ${button
     messageType: context.messageType, endpoint: context.endpoint, namesRoles: context.namesRoles, lis: context.lis,
     platform: person.platformInfo, iss: person.iss, clientId: person.clientId, deploymentId: person.deploymentId,
   }, null, 2))}</pre>`);
+});
+
+lti.onDeepLinking((token, req, res) => sendHTML(res, 200, 'Exercises', `<form method="post" action="/choose?ltik=${encodeURIComponent(res.locals.ltik)}">
+${exercises.map(({ name, title }) =>
+    `<p><label><input type="checkbox" name="exercise" value="${name}" data-testid="${name}"> ${escapeHTML(title)}</label></p>`).join('\n')}
+<button data-testid="choose">Add</button></form>`));
+
+lti.app.post('/choose', async (req, res) => {
+  const chosen = exercises.filter(({ name }) => [req.body.exercise].flat().includes(name)).map(exercise => ({
+    type: 'ltiResourceLink', url: exerciseURL(exercise), title: exercise.title, text: exercise.text,
+    custom: { exercise: exercise.name }, window: {}, lineItem: { scoreMaximum: exercise.maximum, label: exercise.title },
+  }));
+  res.type('html').send(await lti.DeepLinking.createDeepLinkingForm(res.locals.token, chosen, { message: 'Good choice' }));
 });
 
 /** Answers with what a service of ltijs returns, or with its error and what the platform said. */
@@ -88,5 +114,5 @@ serve('/members', (token, { limit, role, url, pages = '1' }) => lti.NamesAndRole
 }));
 
 await lti.deploy({ serverless: true, silent: true });
-await lti.registerPlatform(JSON.parse(readFileSync(configFile, 'utf8')));
+if (configFile) await lti.registerPlatform(JSON.parse(readFileSync(configFile, 'utf8')));
 lti.app.listen(port, '127.0.0.1', () => console.log(`ltijs tool: ${here}`));
