@@ -73,7 +73,7 @@ func TestFindingsMatchGoldenFiles(t *testing.T) {
 
 func TestTheDemoIsValid(t *testing.T) {
 	stdout, stderr, status := plugin(t, "", "validate", "-f", filepath.Join("..", "..", "config", "samples", "demo"))
-	if status != exitOK || stderr != "" || stdout != "17 resources valid, 0 invalid, 0 warnings\n" {
+	if status != exitOK || stderr != "" || stdout != "18 resources valid, 0 invalid, 0 warnings\n" {
 		t.Errorf("exit status %d, %s%s", status, stdout, stderr)
 	}
 }

@@ -123,7 +123,8 @@ type checks struct {
 // browser runs hack/peers/check.mjs.
 func (c *checks) browser(ctx context.Context) {
 	c.runBrowser(ctx, c.artifacts(), "", "CHECK_REQUIRE_ALL=1", "CHECK_TRAFFIC="+c.traffic(),
-		"SECOND_LTI_URL=http://lti.localhost:"+strconv.Itoa(secondHandler.public))
+		"SECOND_LTI_URL=http://lti.localhost:"+strconv.Itoa(secondHandler.public),
+		"KUBECTL="+c.cluster.kubectlPath, "KUBECTL_LTI="+c.bin("kubectl-lti"), "KUBECONFIG="+c.cluster.kubeconfig)
 }
 
 var (

@@ -38,7 +38,12 @@ type learner struct {
 	FamilyName string `json:"familyName"`
 	Email      string `json:"email"`
 	Locale     string `json:"locale"`
+	// Groups are those that the identity provider tells.
+	Groups []string `json:"groups,omitempty"`
 }
+
+// authorsGroup may choose activities at tools, as the academy of the samples says.
+const authorsGroup = "course-authors"
 
 // gus is known to another system too.
 const gus = "gus"
@@ -61,7 +66,7 @@ func (d *demo) startDirectory(ctx context.Context) (*directory, error) {
 	s.server = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	go func() { s.done <- s.server.Serve(listener) }()
 	s.learners = []learner{
-		{Login: gus, Name: "Gus Guest", GivenName: "Gus", FamilyName: "Guest", Email: "gus@example.net", Locale: "en"},
+		{Login: gus, Name: "Gus Guest", GivenName: "Gus", FamilyName: "Guest", Email: "gus@example.net", Locale: "en", Groups: []string{authorsGroup}},
 		{Login: "zoe", Name: "Zoë Čapková", GivenName: "Zoë", FamilyName: "Čapková", Email: "zoe@academy.example", Locale: "nl-NL"},
 		{Login: "ben", Name: "Ben O’Neill & Sons", GivenName: "Ben", FamilyName: "O’Neill & Sons", Email: "ben@academy.example", Locale: "en-GB"},
 	}
@@ -81,7 +86,7 @@ func (s *directory) accounts() (string, error) {
 	for _, l := range s.learners {
 		accounts[l.Login] = map[string]any{
 			"scim_id": l.ID, "email": l.Email, "email_verified": true,
-			"name": l.Name, "given_name": l.GivenName, "family_name": l.FamilyName, "locale": l.Locale,
+			"name": l.Name, "given_name": l.GivenName, "family_name": l.FamilyName, "locale": l.Locale, "groups": l.Groups,
 		}
 	}
 	text, err := json.Marshal(accounts)

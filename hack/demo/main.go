@@ -312,6 +312,14 @@ Over LTI 1.3 "rescue-simulation" opens in the window and "height-exam" in a fram
 Each shows what it was told, and the first and the last have buttons for results, which the academy then has
 (%s/results). To be somebody else, sign out first: %s
 
+The tool "rope-workshop" registers itself, and an author (sign in as gus) chooses activities there:
+
+  export KUBECONFIG=%s
+  bin/kubectl-lti registration link tool/rope-workshop    open what it prints
+  bin/kubectl-lti registration list                       then approve what has registered:
+  bin/kubectl-lti registration approve tool/rope-workshop <ID> --apply
+  %s/tools/rope-workshop/choose    open it, choose, and apply what is downloaded
+
 In another terminal (%s is the kubectl of the demo):
 
   export KUBECONFIG=%s
@@ -325,7 +333,7 @@ In another terminal (%s is the kubectl of the demo):
   tail -f %s
 
 `, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.peers.Check.Platform,
-		d.peers.Check.Academy+"/external", d.peers.Check.Academy, d.peers.Check.External.IdentityProvider+"/session/end", d.cluster.kubectlPath, d.cluster.kubeconfig,
+		d.peers.Check.Academy+"/external", d.peers.Check.Academy, d.peers.Check.External.IdentityProvider+"/session/end", d.cluster.kubeconfig, d.peers.Check.Handler, d.cluster.kubectlPath, d.cluster.kubeconfig,
 		d.peers.Check.Academy, filepath.Join(d.logDir, "*.log"))
 	<-ctx.Done()
 	fmt.Fprintln(d.out, "\nstopping …")
@@ -382,6 +390,7 @@ func (d *demo) portsFree() error {
 		{simulationPort, "the simulation"},
 		{examPort, "the exam"},
 		{partnerPort, "the partner's course"},
+		{workshopPort, "the workshop"},
 		{operatorMetricsPort, "the operator's metrics"},
 	}
 	handlers := d.handlers()

@@ -34,6 +34,7 @@ const (
 	simulationPort = 9407
 	examPort       = 9408
 	partnerPort    = 9410
+	workshopPort   = 9411
 )
 
 // handlerPorts are a launch handler and its three listeners.
@@ -61,6 +62,7 @@ const (
 
 	simulationToolName = "simulation-lab"
 	examToolName       = "safety-exams"
+	workshopToolName   = "rope-workshop"
 	simulationName     = "rescue-simulation"
 	examName           = "height-exam"
 	partnerName        = "first-aid"
@@ -163,9 +165,15 @@ type checkExternal struct {
 	Simulation externalActivity `json:"simulation"`
 	Exam       externalActivity `json:"exam"`
 	Partner    externalActivity `json:"partner"`
+	// Workshop is a tool that registers itself, and at which authors choose activities.
+	Workshop workshop `json:"workshop"`
 	// IdentityProvider is where the academy's learners sign in.
 	IdentityProvider string    `json:"identityProvider"`
 	People           []learner `json:"people"`
+}
+
+type workshop struct {
+	Tool string `json:"tool"`
 }
 
 // externalActivity is what the other system must be told of an activity.
@@ -263,6 +271,7 @@ func (d *demo) readExternal(ctx context.Context, academy *v1alpha1.LTIAcademy, c
 		return errors.New("the academy of the samples wants no results")
 	}
 	e := &c.Check.External
+	e.Workshop.Tool = workshopToolName
 	partner, err := d.readActivity(ctx, partnerName, &e.Partner)
 	if err != nil {
 		return err
@@ -380,9 +389,11 @@ func (d *demo) startPeers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	database, err := d.database.CreateDatabase()
-	if err != nil {
-		return fmt.Errorf("make a database: %w", err)
+	var databases [2]string // ltijs has one for each tool
+	for i := range databases {
+		if databases[i], err = d.database.CreateDatabase(); err != nil {
+			return fmt.Errorf("make a database: %w", err)
+		}
 	}
 	file := func(name string) string { return filepath.Join(d.dir, name) }
 	peers := []struct {
@@ -400,7 +411,10 @@ func (d *demo) startPeers(ctx context.Context) error {
 			"CLIENT_ID=" + d.peers.LearnersClientID, "CLIENT_SECRET_FILE=" + file(learnersFileName), "IDP_ACCOUNTS=" + accounts,
 		}},
 		{name: "tool-ltijs", script: "tool-ltijs.mjs", config: simulationFileName, port: simulationPort, portVariable: "TOOL_PORT", env: []string{
-			"DATABASE_URL=" + database,
+			"DATABASE_URL=" + databases[0],
+		}},
+		{name: "tool-workshop", script: "tool-ltijs.mjs", port: workshopPort, portVariable: "TOOL_PORT", env: []string{
+			"DATABASE_URL=" + databases[1], "TOOL_HOST=workshop.localhost",
 		}},
 		{name: "tool-strict", script: "tool-strict.mjs", config: examFileName, port: examPort, portVariable: "TOOL_PORT"},
 		{name: "tool-ims", script: "tool-ims.mjs", config: partnerFileName, port: partnerPort, portVariable: "TOOL_PORT"},

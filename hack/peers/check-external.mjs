@@ -5,10 +5,10 @@ import { artifacts, assert, check, config, cookieModes, openBrowser, testid, tex
 import { request } from './web.mjs';
 
 const { simulation, exam, partner, people, identityProvider } = config.external ?? {};
-const personOf = login => people.find(person => person.login === login);
+export const personOf = login => people.find(person => person.login === login);
 const siteOf = activity => new URL(activity.launchURL).origin;
 const claim = name => `https://purl.imsglobal.org/spec/lti/claim/${name}`;
-const learnerRole = 'http://purl.imsglobal.org/vocab/lis/v2/membership#Learner';
+export const learnerRole = 'http://purl.imsglobal.org/vocab/lis/v2/membership#Learner';
 const agsScope = name => `https://purl.imsglobal.org/spec/lti-ags/scope/${name}`;
 const membersScope = 'https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly';
 
@@ -16,17 +16,17 @@ const membersScope = 'https://purl.imsglobal.org/spec/lti-nrps/scope/contextmemb
 const text = value => JSON.stringify(value, (_, member) => member instanceof Object && !Array.isArray(member)
   ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => a < b ? -1 : 1)) : member);
 
-function equal(got, want, what) {
+export function equal(got, want, what) {
   assert(text(got) === text(want), `${what}: ${text(got)?.slice(0, 300)}, not ${text(want)}`);
 }
 
 const sleep = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
 
 /** Signs in at the identity provider, unless the browser is; it asks once whether the launch handler may know who it is. */
-async function signIn(page, login) {
+export async function signIn(page, login, arrivedAt = '#launch') {
   const name = page.locator('input[name="login"]');
   const consent = page.locator('form:has(input[name="prompt"][value="consent"]) button[type="submit"]');
-  const arrived = page.locator('#launch, iframe#tool, [data-testid="refused"], [data-reason]');
+  const arrived = page.locator(`${arrivedAt}, iframe#tool, [data-testid="refused"], [data-reason]`);
   await name.or(consent).or(arrived).first().waitFor();
   if (await name.count() > 0) {
     await name.fill(login);
@@ -57,7 +57,7 @@ async function start(context, activity, login) {
 }
 
 /** What the tool shows of the launch, in the page or in its frame. */
-async function shown(root) {
+export async function shown(root) {
   const launch = root.locator('#launch');
   const refused = root.locator('[data-testid="refused"], [data-reason]');
   await launch.or(refused).first().waitFor();
@@ -83,16 +83,16 @@ async function openPartner(context, login) {
   return { page, launch: await shown(page) };
 }
 
-const getJSON = async (address, query = {}) => {
+export const getJSON = async (address, query = {}) => {
   const url = new URL(address);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   return JSON.parse((await request(url.href)).text);
 };
 
-const deliveries = () => getJSON(`${config.academy}/results`);
+export const deliveries = () => getJSON(`${config.academy}/results`);
 
 /** Waits until the academy was told a status of somebody, in a delivery after the first since; resolves to that delivery. */
-async function told(activity, login, status, since, within = 10_000) {
+export async function told(activity, login, status, since, within = 10_000) {
   const { id } = personOf(login);
   for (const started = Date.now(); ; await sleep(20)) {
     const found = (await deliveries()).slice(since)

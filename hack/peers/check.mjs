@@ -11,6 +11,7 @@
 //     "unknownKey": "unknown-key",                    an LTI 1.2 link of the platform with a key the handler does not know
 //     "external": {                                   activities of others, each as what its tool must be told:
 //       "simulation": {…}, "exam": {…}, "partner": {…}     tool-ltijs.mjs, tool-strict.mjs (an embedded exam), tool-ims.mjs
+//       "workshop": {"tool": "rope-workshop"},          tool-ltijs.mjs, which registers itself (check-workshop.mjs)
 //       "identityProvider": "http://id.localhost:9406", idp.mjs
 //       "people": [{"login": "zoe", "id": "…", …}]       learners of the academy, zoe and ben among them
 //     }
@@ -29,6 +30,7 @@ import { join } from 'node:path';
 import { artifacts, assert, check, config, cookieModes, failed, finish, openBrowser, testid, textOf, timeout } from './browser.mjs';
 import { checkCookieless } from './check-cookieless.mjs';
 import { checkExternal } from './check-external.mjs';
+import { checkWorkshop } from './check-workshop.mjs';
 import { request, sendHTML, serve } from './web.mjs';
 
 const people = {
@@ -394,5 +396,6 @@ await check('LTI 1.2: an unknown consumer key gets a page with a reference numbe
 
 await checkCookieless({ expectArrived, openNewWindow, pressThrough });
 await checkExternal();
+if (config.external?.workshop) await checkWorkshop();
 
 finish();

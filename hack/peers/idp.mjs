@@ -6,7 +6,7 @@
 // LTI_URL             the launch handler (http://lti.localhost:9402), which is the only client
 // CLIENT_ID           its name here (launch-handler)
 // CLIENT_SECRET_FILE  file with its secret
-// IDP_ACCOUNTS        accounts by the name that one signs in with, and the claims of each: scim_id; email and
+// IDP_ACCOUNTS        accounts by the name that one signs in with, and the claims of each: scim_id and groups; email and
 //                     email_verified; name, given_name, family_name and locale
 import { readFileSync } from 'node:fs';
 import Provider from 'oidc-provider';
@@ -19,7 +19,7 @@ const provider = new Provider(`http://id.localhost:${port}`, {
     client_secret: readFileSync(process.env.CLIENT_SECRET_FILE, 'utf8').trim(),
     redirect_uris: [`${process.env.LTI_URL ?? 'http://lti.localhost:9402'}/learners/callback`],
   }],
-  claims: { openid: ['sub', 'scim_id'], email: ['email', 'email_verified'], profile: ['name', 'given_name', 'family_name', 'locale'] },
+  claims: { openid: ['sub', 'scim_id', 'groups'], email: ['email', 'email_verified'], profile: ['name', 'given_name', 'family_name', 'locale'] },
   findAccount: (_, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
 });
 provider.listen(port, '127.0.0.1', () => console.log(`identity provider: http://id.localhost:${port}`));
