@@ -18,6 +18,8 @@ const (
 	ConditionProgrammed = "Programmed"
 	// ConditionRegistered is True when the values of the other party are filled in, so that launches can happen.
 	ConditionRegistered = "Registered"
+	// ConditionExposed is on an LTIAcademy with spec.exposure, and True when the Ingress or HTTPRoute is made.
+	ConditionExposed = "Exposed"
 	// ConditionReconciling is present and True while work is under way.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is present and True when nothing will happen until somebody in this cluster changes something.
@@ -67,6 +69,11 @@ const (
 	ReasonNearCapacity          = "NearCapacity"
 	ReasonRemovalNotConfirmed   = "RemovalNotConfirmed"
 	ReasonHandlerFormat         = "HandlerFormat"
+
+	ReasonExposed            = "Exposed"
+	ReasonExposureConflict   = "ExposureConflict"
+	ReasonExposureRefused    = "ExposureRefused"
+	ReasonGatewayAPINotFound = "GatewayAPINotFound"
 )
 
 // AnnotationPrefix begins the annotations with which people ask the operator for something.

@@ -46,6 +46,11 @@ type LTIAcademySpec struct {
 	// +optional
 	Handler *AcademyHandler `json:"handler,omitempty"`
 
+	// exposure leads people to the launch handler: by an Ingress or an HTTPRoute that the operator makes. Left out: nothing does
+	// until somebody makes one. What was made goes when exposure is taken away, or when the other one stands.
+	// +optional
+	Exposure *AcademyExposure `json:"exposure,omitempty"`
+
 	// storage is where the launch handler keeps launches, nonces and people. Left out: SQLite with 1Gi. Another storage
 	// starts empty: nothing is moved from one to the other.
 	// +optional
@@ -308,7 +313,7 @@ type AcademyNetwork struct {
 
 // LTIAcademyStatus is what the operator reports about an academy.
 type LTIAcademyStatus struct {
-	// conditions: Ready, Accepted, Programmed; Reconciling and Stalled while True.
+	// conditions: Ready, Accepted, Programmed; Exposed with spec.exposure; Reconciling and Stalled while True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -360,6 +365,7 @@ type TableStatus struct {
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name of an LTIAcademy may hold lower-case letters, digits and - only and starts with a letter: names of its Services are made from it"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.handler) || !has(self.spec.handler.replicas) || self.spec.handler.replicas <= 1 || (has(self.spec.storage) && has(self.spec.storage.postgres))",message="handler.replicas can be at most 1 with SQLite storage"
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.aliases) || !(self.spec.url in self.spec.aliases)",message="aliases must not repeat url"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.exposure) || (has(self.spec.aliases) ? self.spec.aliases : []).all(u, u.matches('^https?://([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?[.])*[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?$')) && self.spec.url.matches('^https?://([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?[.])*[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?(:[0-9]{1,5})?$')",message="exposure needs host names in url and aliases: neither Ingress nor HTTPRoute takes an IP address"
 type LTIAcademy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
