@@ -55,9 +55,12 @@ func KeySecretName(academy string, shard int) string {
 // ManifestConfigMapName is the name of the ConfigMap that holds the manifest.
 func ManifestConfigMapName(academy string) string { return academy + "-manifest" }
 
-// HandlerName is the name of the launch handler's ServiceAccount, Service, Deployment, NetworkPolicy and
-// PodDisruptionBudget.
+// HandlerName is the name of the launch handler's ServiceAccount, Service, Deployment, NetworkPolicy,
+// PodDisruptionBudget, Ingress and HTTPRoute.
 func HandlerName(academy string) string { return academy + "-launch-handler" }
+
+// TLSSecretName is the name of the Secret with the certificate of an academy's Ingress, unless its spec names another one.
+func TLSSecretName(academy string) string { return academy + "-launch-handler-tls" }
 
 // DataClaimName is the name of the PersistentVolumeClaim that holds the SQLite file. It is made from the academy's name
 // only, so that an academy that is deleted and created again finds its people.

@@ -98,6 +98,9 @@ type Objects struct {
 	NetworkPolicy         *applynetworkingv1.NetworkPolicyApplyConfiguration
 	// PodDisruptionBudget is nil with fewer than two replicas: it could only block the draining of nodes.
 	PodDisruptionBudget *applypolicyv1.PodDisruptionBudgetApplyConfiguration
+	// Ingress and HTTPRoute are nil unless spec.exposure asks for them.
+	Ingress   *applynetworkingv1.IngressApplyConfiguration
+	HTTPRoute *HTTPRouteApplyConfiguration
 }
 
 // Build makes the objects of an academy's launch handler. A deactivated academy keeps its launch handler: it serves the
@@ -115,6 +118,14 @@ func Build(p Params) Objects {
 	}
 	if a.EffectiveReplicas() >= 2 {
 		o.PodDisruptionBudget = podDisruptionBudget(a)
+	}
+	if e := a.Spec.Exposure; e != nil {
+		if e.Ingress != nil {
+			o.Ingress = ingress(a)
+		}
+		if e.HTTPRoute != nil {
+			o.HTTPRoute = httpRoute(a)
+		}
 	}
 	return o
 }

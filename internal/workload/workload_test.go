@@ -63,6 +63,8 @@ func TestDeactivatingAnAcademyChangesNoObject(t *testing.T) {
 
 func TestEverythingButTheVolumeIsOwnedByTheAcademy(t *testing.T) {
 	a := readAcademy(t, "testdata/two-replicas.in.yaml")
+	// Both at once is for this test only.
+	a.Spec.Exposure = &v1alpha1.AcademyExposure{Ingress: &v1alpha1.AcademyIngress{}, HTTPRoute: &v1alpha1.AcademyHTTPRoute{}}
 	o := reflect.ValueOf(Build(params(a)))
 	for i := range o.NumField() {
 		field := o.Type().Field(i).Name
@@ -92,7 +94,7 @@ func TestNamesOfTheLongestAcademyAreValid(t *testing.T) {
 	academy := "a123456789-123456789-123456789-123456789" // 40 characters, the most that the schema allows
 	names := []string{
 		RoutingConfigMapName(academy, 7), KeySecretName(academy, 3), ManifestConfigMapName(academy),
-		HandlerName(academy), DataClaimName(academy),
+		HandlerName(academy), DataClaimName(academy), TLSSecretName(academy),
 	}
 	for _, name := range names {
 		if problems := validation.IsDNS1035Label(name); len(problems) > 0 {
