@@ -9,7 +9,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/compile"
 )
 
-func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error) *kindReconciler[*v1alpha1.LTIAcademy] {
+func newAcademyReconciler(s shared, applyWorkload func(context.Context, *v1alpha1.LTIAcademy) (Exposure, error)) *kindReconciler[*v1alpha1.LTIAcademy] {
 	return &kindReconciler[*v1alpha1.LTIAcademy]{
 		shared:    s,
 		kind:      v1alpha1.KindAcademy,

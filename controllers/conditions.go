@@ -25,6 +25,8 @@ type report struct {
 	registration bool
 	// linkEnded says that the link by which the other party registers has ended; empty while it has not.
 	linkEnded string
+	// exposure is what came of spec.exposure; empty where nothing was asked for.
+	exposure Exposure
 	// warnings are what an academy warns of, by condition type. A type of warningTypes that is not in it is removed.
 	warnings map[string]state
 }
@@ -56,14 +58,20 @@ func setConditions(obj v1alpha1.Object, r report) {
 		registered := registeredCondition(r)
 		set(v1alpha1.ConditionRegistered, registered.status, registered.reason, registered.message)
 	}
-	ready := readyCondition(accepted, programmed, r)
+	exposed := exposedCondition(conditions, generation, r)
+	if exposed.status == "" {
+		meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionExposed)
+	} else {
+		set(v1alpha1.ConditionExposed, exposed.status, exposed.reason, exposed.message)
+	}
+	ready := readyCondition(accepted, exposed, programmed, r)
 	set(v1alpha1.ConditionReady, ready.status, ready.reason, ready.message)
 	// kstatus: abnormal-true conditions are absent while they are not True.
 	meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionStalled)
 	meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionReconciling)
 	switch {
-	case accepted.status == metav1.ConditionFalse:
-		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, accepted.reason, accepted.message)
+	case ready.status == metav1.ConditionFalse:
+		set(v1alpha1.ConditionStalled, metav1.ConditionTrue, ready.reason, ready.message)
 	case ready.status != metav1.ConditionTrue:
 		set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.reason, ready.message)
 	}
@@ -132,13 +140,28 @@ func programmedCondition(before []metav1.Condition, generation int64, r report) 
 	return state{metav1.ConditionUnknown, v1alpha1.ReasonProgramming, "published; waiting for the launch handlers"}
 }
 
-func readyCondition(accepted, programmed state, r report) state {
+// exposedCondition keeps True for a generation while the API server cannot be asked. It has no status when nothing was asked
+// for.
+func exposedCondition(before []metav1.Condition, generation int64, r report) state {
+	e := r.exposure
+	was := meta.FindStatusCondition(before, v1alpha1.ConditionExposed)
+	if e.Status == metav1.ConditionUnknown && was != nil && was.Status == metav1.ConditionTrue && was.ObservedGeneration == generation {
+		return state{was.Status, was.Reason, was.Message}
+	}
+	return state{e.Status, e.Reason, e.Message}
+}
+
+func readyCondition(accepted, exposed, programmed state, r report) state {
 	switch {
 	case accepted.status != metav1.ConditionTrue:
 		return accepted
+	case exposed.status == metav1.ConditionFalse:
+		return exposed
 	case programmed.status != metav1.ConditionTrue:
 		// Work under way is not a failure: False is for what somebody in this cluster must mend.
 		return state{metav1.ConditionUnknown, programmed.reason, programmed.message}
+	case exposed.status == metav1.ConditionUnknown:
+		return exposed
 	case r.outcome != nil && r.outcome.Deactivated:
 		return state{metav1.ConditionTrue, v1alpha1.ReasonDeactivated, "switched off by spec.activation; launches get a page that says so"}
 	}

@@ -85,6 +85,9 @@ var never = []permission{
 	{"patch", "lti-operator.io", "ltiplatforms"},
 	{"patch", "lti-operator.io", "ltiactivities"},
 	{"delete", "lti-operator.io", "ltiactivities"},
+	{"list", "gateway.networking.k8s.io", "httproutes"},
+	{"watch", "gateway.networking.k8s.io", "httproutes"},
+	{"update", "networking.k8s.io", "ingresses"},
 	{"get", "", "nodes"},
 	{"create", "", "namespaces"},
 }

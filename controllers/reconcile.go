@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,8 +48,8 @@ type kindReconciler[T interface {
 	academy      func(T) string
 	// secrets describes the Secrets that the object needs.
 	secrets func(T) []generatedSecret
-	// prepare does what else the kind needs before status; nil for nothing.
-	prepare func(context.Context, T) error
+	// prepare does what else the kind needs before status, and tells what came of an exposure; nil for nothing.
+	prepare func(context.Context, T) (Exposure, error)
 	// report fills the kind's own part of status.
 	report func(T, *Outcome)
 	// warnings says what else somebody should know; nil for nothing.
@@ -91,7 +92,9 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	}
 	result := ctrl.Result{RequeueAfter: again}
 	if r.prepare != nil {
-		if err = r.prepare(ctx, obj); err != nil {
+		found.exposure, err = r.prepare(ctx, obj)
+		result.RequeueAfter = sooner(again, found.exposure.LookAgain)
+		if err != nil {
 			result = ctrl.Result{} // it is tried again soon; what is known is told nevertheless
 		}
 	}
@@ -115,6 +118,14 @@ func (r *kindReconciler[T]) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	}
 	r.events.transitions(r.kind, obj, was, obj.GetConditions())
 	return result, err
+}
+
+// sooner returns the shorter of two pauses of which zero means for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // awaitsOneOf tells whether an outcome waits for a Secret that exists by now: its arrival wakes the Programmer, which

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -99,7 +100,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("add observer of launch handlers: %w", err)
 		}
 	}
-	var applyWorkload func(context.Context, *v1alpha1.LTIAcademy) error
+	var applyWorkload func(context.Context, *v1alpha1.LTIAcademy) (Exposure, error)
 	var workloads []client.Object
 	if o.Workload != nil {
 		applyWorkload = o.Workload.Apply
@@ -156,7 +157,12 @@ func setupKind(mgr ctrl.Manager, o Options, world *cluster, kind string, object 
 		WatchesRawSource(source.Channel(news, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
 	for _, part := range workloads {
-		c = c.Watches(part, handler.EnqueueRequestsFromMapFunc(academyOfWorkload), builder.OnlyMetadata, builder.WithPredicates(drifted()))
+		changed := drifted()
+		if _, ok := part.(*networkingv1.Ingress); ok {
+			// To an Ingress its annotations are as good as spec.
+			changed = predicate.Or(changed, predicate.AnnotationChangedPredicate{})
+		}
+		c = c.Watches(part, handler.EnqueueRequestsFromMapFunc(academyOfWorkload), builder.OnlyMetadata, builder.WithPredicates(changed))
 	}
 	if err := c.Complete(r); err != nil {
 		return fmt.Errorf("set up controller of %s: %w", kind, err)

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"reflect"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -37,15 +38,21 @@ import (
 // Workload applies the objects that run the launch handlers.
 type Workload struct {
 	Client client.Client
+	// Live reads past the cache, which holds labelled objects of watched kinds only.
+	Live client.Reader
 	// Image is the launch handler's image.
 	Image string
 	// OperatorNamespace and OperatorPodLabels say who may reach the control port.
 	OperatorNamespace string
 	OperatorPodLabels map[string]string
+	// RecheckEvery is how often what is not watched is looked at; 30 seconds if zero.
+	RecheckEvery time.Duration
 
 	mu sync.Mutex
 	// applied is what was applied last, by object. It is lost with the process, which costs one apply of each.
 	applied map[workloadObject]applied
+	// withdrawn are the objects of spec.exposure that are known not to be there, or none of ours.
+	withdrawn map[workloadObject]bool
 }
 
 // workloadObject names one object of a workload.
@@ -56,7 +63,7 @@ type workloadObject struct {
 
 // applied says what an apply made of an object.
 type applied struct {
-	// intent is the hash of what was applied, version the resourceVersion of what came of it.
+	// intent is the hash of what was applied, version the resourceVersion, or the fingerprint, of what came of it.
 	intent  [sha256.Size]byte
 	version string
 }
@@ -66,6 +73,7 @@ func workloadKinds() []client.Object {
 	return []client.Object{
 		&appsv1.Deployment{}, &corev1.Service{}, &corev1.ServiceAccount{}, &corev1.PersistentVolumeClaim{},
 		&networkingv1.NetworkPolicy{}, &policyv1.PodDisruptionBudget{},
+		&networkingv1.Ingress{},
 	}
 }
 
@@ -101,7 +109,7 @@ const fieldOwner = client.FieldOwner("lti-operator/ltiacademy")
 
 // Apply makes the Deployment of an academy and what belongs to it, and mends what somebody has changed. Nothing is sent
 // for an object that is as the last apply has left it.
-func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) error {
+func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) (Exposure, error) {
 	objects := workload.Build(workload.Params{
 		Academy: academy, Image: w.Image, OperatorNamespace: w.OperatorNamespace, OperatorPodLabels: w.OperatorPodLabels,
 	})
@@ -122,7 +130,8 @@ func (w *Workload) Apply(ctx context.Context, academy *v1alpha1.LTIAcademy) erro
 			errs = append(errs, fmt.Errorf("apply %T: %w", object, err))
 		}
 	}
-	return errors.Join(errs...)
+	exposure, err := w.expose(ctx, academy, objects)
+	return exposure, errors.Join(append(errs, err)...)
 }
 
 func (w *Workload) apply(ctx context.Context, object runtime.ApplyConfiguration) error {
@@ -149,13 +158,19 @@ func (w *Workload) apply(ctx context.Context, object runtime.ApplyConfiguration)
 	if err != nil {
 		return err
 	}
+	w.remember(name, applied{intent: intent, version: version})
+	return nil
+}
+
+// remember notes what an apply made of an object.
+func (w *Workload) remember(name workloadObject, a applied) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.applied == nil {
 		w.applied = map[workloadObject]applied{}
 	}
-	w.applied[name] = applied{intent: intent, version: version}
-	return nil
+	w.applied[name] = a
+	delete(w.withdrawn, name)
 }
 
 // identify returns the name of an object, its JSON, and its resourceVersion if it has one.
@@ -173,12 +188,24 @@ func identify(object runtime.ApplyConfiguration) (name workloadObject, text []by
 
 // present returns the resourceVersion of an object, as the cache knows it; empty for none.
 func (w *Workload) present(ctx context.Context, name workloadObject) (version string, err error) {
-	meta := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: name.apiVersion, Kind: name.kind}}
-	err = w.Client.Get(ctx, name.NamespacedName, meta)
-	if client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("look for %s %s: %w", name.kind, name.Name, err)
+	object, err := look(ctx, w.Client, name)
+	if err != nil || object == nil {
+		return "", err
 	}
-	return meta.ResourceVersion, nil
+	return object.ResourceVersion, nil
+}
+
+// look returns the metadata of an object; nil for none.
+func look(ctx context.Context, reader client.Reader, name workloadObject) (*metav1.PartialObjectMetadata, error) {
+	object := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: name.apiVersion, Kind: name.kind}}
+	err := reader.Get(ctx, name.NamespacedName, object)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for %s %s: %w", name.kind, name.Name, err)
+	}
+	return object, nil
 }
 
 // deleteBudget deletes the PodDisruptionBudget from when there were more replicas.

@@ -26,10 +26,10 @@ func TestWorkloadIsAppliedAndStaysAsItIs(t *testing.T) {
 	ns := newNamespace(t)
 	academy := newAcademy(ns)
 	create(t, academy)
-	w := &controllers.Workload{Client: api, Image: "registry.example/launch-handler:test", OperatorNamespace: "lti-operator-system"}
+	w := &controllers.Workload{Client: api, Live: api, Image: "registry.example/launch-handler:test", OperatorNamespace: "lti-operator-system"}
 	versions := func() map[string]string {
 		t.Helper()
-		if err := w.Apply(t.Context(), academy); err != nil {
+		if _, err := w.Apply(t.Context(), academy); err != nil {
 			t.Fatal(err)
 		}
 		found := map[string]string{}
@@ -74,7 +74,10 @@ func managed(t *testing.T, academy *v1alpha1.LTIAcademy, log *requestLog) {
 	t.Helper()
 	mgr := newManager(t, academy.Namespace, log.through, nil)
 	o := options(&fakeHandlers{})
-	o.Workload = &controllers.Workload{Client: mgr.GetClient(), Image: "registry.example/launch-handler:test", OperatorNamespace: "lti-operator-system"}
+	o.Workload = &controllers.Workload{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), RecheckEvery: 100 * time.Millisecond,
+		Image: "registry.example/launch-handler:test", OperatorNamespace: "lti-operator-system",
+	}
 	if err := controllers.Setup(mgr, o); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +192,7 @@ func TestAWorkloadThatIsAsItShouldBeIsLeftAlone(t *testing.T) {
 	managed(t, academy, log)
 	writes := func() (n int) {
 		for _, method := range []string{"PATCH ", "PUT ", "POST ", "DELETE "} {
-			for _, resource := range []string{"deployments", "services", "serviceaccounts", "networkpolicies", "persistentvolumeclaims", "poddisruptionbudgets"} {
+			for _, resource := range []string{"deployments", "services", "serviceaccounts", "networkpolicies", "persistentvolumeclaims", "poddisruptionbudgets", "ingresses", "httproutes"} {
 				n += log.count(method+resource, "")
 			}
 		}

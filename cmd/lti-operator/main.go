@@ -138,7 +138,10 @@ func run(f *flags) error {
 		options.Handlers = &controllers.ExternalHandlers{ControlURLs: f.HandlerControlURLs}
 	} else {
 		options.Handlers = &controllers.PodHandlers{Client: mgr.GetClient()}
-		options.Workload = &controllers.Workload{Client: mgr.GetClient(), Image: f.HandlerImage, OperatorNamespace: f.OperatorNamespace, OperatorPodLabels: f.OperatorPodLabels}
+		options.Workload = &controllers.Workload{
+			Client: mgr.GetClient(), Live: mgr.GetAPIReader(),
+			Image: f.HandlerImage, OperatorNamespace: f.OperatorNamespace, OperatorPodLabels: f.OperatorPodLabels,
+		}
 	}
 	discoveryClient, err := discovery.NewDiscoveryClientForConfigAndClient(restConfig, mgr.GetHTTPClient())
 	if err != nil {

@@ -69,6 +69,15 @@
   - get
   - update
 - apiGroups:
+  - gateway.networking.k8s.io
+  resources:
+  - httproutes
+  verbs:
+  - create
+  - delete
+  - get
+  - patch
+- apiGroups:
   - lti-operator.io
   resources:
   - ltiacademies
@@ -88,6 +97,17 @@
   - ltitools/status
   verbs:
   - patch
+- apiGroups:
+  - networking.k8s.io
+  resources:
+  - ingresses
+  verbs:
+  - create
+  - delete
+  - get
+  - list
+  - patch
+  - watch
 - apiGroups:
   - networking.k8s.io
   resources:
