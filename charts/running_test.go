@@ -26,16 +26,24 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // The operator, with the arguments and the permissions that the chart gives it and no others, must get along: take its
 // lease in one namespace and serve an academy in another. Only its pod is missing here.
 func TestTheOperatorGetsAlongWithWhatTheChartGivesIt(t *testing.T) {
 	program := buildOperator(t)
-	for name, test := range map[string]struct{ home, academy, set string }{
-		"scope Namespaces": {"home-one", "work-one", "watchNamespaces={work-one}"},
-		"scope Cluster":    {"home-two", "work-two", "scope=Cluster,academy.namespace=work-two"},
+	for name, test := range map[string]struct{ home, academy, set, exposed, then string }{
+		"scope Namespaces": {
+			"home-one", "work-one", "watchNamespaces={work-one},academy.spec.exposure.ingress.className=nginx",
+			"Ingress", `{"ingress":null,"httpRoute":{"parentRefs":[{"name":"public"}]}}`,
+		},
+		"scope Cluster": {
+			"home-two", "work-two", "scope=Cluster,academy.namespace=work-two,academy.spec.exposure.httpRoute.parentRefs[0].name=public",
+			"HTTPRoute", `{"ingress":{},"httpRoute":null}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, ns := range []string{test.home, test.academy} {
@@ -101,6 +109,34 @@ func TestTheOperatorGetsAlongWithWhatTheChartGivesIt(t *testing.T) {
 				}
 				if text, _ := get(t, "http://"+probes+"/healthz"); text != "ok" {
 					return "/healthz: " + text
+				}
+				return ""
+			})
+			// What leads to it is made, and the other thing once it is asked for.
+			is := func(kind string) bool {
+				o := &unstructured.Unstructured{}
+				o.SetAPIVersion(map[string]string{"Ingress": "networking.k8s.io/v1", "HTTPRoute": "gateway.networking.k8s.io/v1"}[kind])
+				o.SetKind(kind)
+				return api.Get(t.Context(), types.NamespacedName{Namespace: test.academy, Name: "default-launch-handler"}, o) == nil
+			}
+			other := map[string]string{"Ingress": "HTTPRoute", "HTTPRoute": "Ingress"}[test.exposed]
+			within(t, time.Minute, func() string {
+				if !is(test.exposed) || is(other) {
+					return "there is no " + test.exposed + ", or both"
+				}
+				return ""
+			})
+			academy := &unstructured.Unstructured{}
+			academy.SetAPIVersion("lti-operator.io/v1alpha1")
+			academy.SetKind("LTIAcademy")
+			academy.SetNamespace(test.academy)
+			academy.SetName("default")
+			if err := api.Patch(t.Context(), academy, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"exposure":`+test.then+`}}`))); err != nil {
+				t.Fatal(err)
+			}
+			within(t, time.Minute, func() string {
+				if is(test.exposed) || !is(other) {
+					return "there is no " + other + ", or both"
 				}
 				return ""
 			})
