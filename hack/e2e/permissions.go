@@ -113,6 +113,7 @@ var never = []authorizationv1.ResourceAttributes{
 	{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: namespace},
 	{Verb: "delete", Resource: "secrets", Namespace: namespace},
 	{Verb: "delete", Resource: "persistentvolumeclaims", Namespace: namespace},
+	{Verb: "list", Group: "gateway.networking.k8s.io", Resource: "httproutes", Namespace: namespace},
 	{Verb: "patch", Group: "lti-operator.io", Resource: "ltiactivities", Namespace: namespace},
 	{Verb: "delete", Group: "lti-operator.io", Resource: "ltiacademies", Namespace: namespace},
 	{Verb: "patch", Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
