@@ -105,18 +105,21 @@ func (w *Workload) lead(ctx context.Context, academy *v1alpha1.LTIAcademy, kind 
 	case present.asApplied:
 		return done, nil
 	}
+	// Where there is none force is not used: what somebody else makes in this moment stays as it is.
 	options := []client.ApplyOption{fieldOwner}
 	if present.object != nil {
+		options = append(options, client.ForceOwnership)
 		switch whose(present.object, academy) {
+		case controlled:
+			return notDone(v1alpha1.ReasonExposureConflict, "%s %s exists and belongs to %s %s: rename or delete that",
+				kind.Kind, name.Name, metav1.GetControllerOf(present.object).Kind, metav1.GetControllerOf(present.object).Name)
 		case foreign:
 			return notDone(v1alpha1.ReasonExposureConflict,
-				"%s %s exists and is not of this academy: rename or delete it, or hand it over with: kubectl label %s %s -n %s %s=%s",
+				"%s %s exists and is not of this academy: rename or delete it, or hand it over with: kubectl label --overwrite %s %s -n %s %s=%s",
 				kind.Kind, name.Name, commandName(kind), name.Name, name.Namespace, v1alpha1.LabelAcademy, academy.Name)
 		case former:
 			return later(errors.New("that of a former academy of this name is about to be deleted"))
 		}
-		// Without force what somebody else has made in this moment stays as it is.
-		options = append(options, client.ForceOwnership)
 	}
 	err = w.Client.Apply(ctx, object, options...)
 	switch {
@@ -212,6 +215,8 @@ const (
 	ours ownership = iota
 	// former is controlled by an academy of the same name that is gone.
 	former
+	// controlled is controlled by something else.
+	controlled
 	foreign
 )
 
@@ -223,6 +228,8 @@ func whose(object *metav1.PartialObjectMetadata, academy *v1alpha1.LTIAcademy) o
 		return ours
 	case owner != nil && labelled && owner.Kind == v1alpha1.KindAcademy && owner.Name == academy.Name:
 		return former
+	case owner != nil:
+		return controlled
 	}
 	return foreign
 }

@@ -239,7 +239,7 @@ func TestAnIngressOfSomebodyElseIsLeftAlone(t *testing.T) {
 			create(t, academy)
 			waitFor(t, academy, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonExposureConflict)
 			waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExposureConflict)
-			contains(t, message(academy, v1alpha1.ConditionReady), "Ingress "+name.Name+" exists", "kubectl label ingress "+name.Name+" -n "+ns+" lti-operator.io/academy=default")
+			contains(t, message(academy, v1alpha1.ConditionReady), "Ingress "+name.Name+" exists", "kubectl label --overwrite ingress "+name.Name+" -n "+ns+" lti-operator.io/academy=default")
 			if !meta.IsStatusConditionTrue(academy.Status.Conditions, v1alpha1.ConditionProgrammed) {
 				t.Error("what is served does not depend on what leads to it")
 			}
@@ -273,6 +273,7 @@ func TestAnIngressOfSomebodyElseIsLeftAlone(t *testing.T) {
 		exposing(t, ns, (&requestLog{}).through)
 		create(t, academy)
 		waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExposureConflict)
+		contains(t, message(academy, v1alpha1.ConditionReady), "belongs to Site default")
 		if now := findIngress(t, leadingTo(academy)); now.ResourceVersion != theirs.ResourceVersion {
 			t.Errorf("it was touched: %v", now)
 		}
@@ -597,7 +598,7 @@ func TestAnHTTPRouteComesWithTheGatewayAPI(t *testing.T) {
 		create(t, theirs)
 		expose(t, academy, onRoute())
 		waitFor(t, academy, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExposureConflict)
-		contains(t, message(academy, v1alpha1.ConditionReady), "kubectl label httproute "+name.Name)
+		contains(t, message(academy, v1alpha1.ConditionReady), "kubectl label --overwrite httproute "+name.Name)
 		if now := findRoute(t, name); now.GetResourceVersion() != theirs.GetResourceVersion() {
 			t.Errorf("it was touched: %v", now)
 		}
