@@ -141,7 +141,6 @@ cluster-down: bin/cluster ## End that cluster, and see that nothing is left of i
 .PHONY: e2e
 e2e: bin/cluster images ## Install images and charts on a real cluster, and launch while all around is disturbed; parts of it with E2E='--phase=evict'.
 	@hack/tools/ensure.sh postgres $(if $(KUBECONFIG),,runc cni-plugins nft ip conntrack) >&2
-	@hack/e2e/previous.sh
 	@go build -o bin/ ./cmd/kubectl-lti ./hack/e2e
 	@helm=$(HELM_PROGRAM) && assets="$(if $(KUBECONFIG),,$$(hack/cluster/build.sh))" && bin/e2e --helm="$$helm" $${assets:+--assets="$$assets"} $(E2E)
 

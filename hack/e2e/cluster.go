@@ -297,18 +297,21 @@ func (e *e2e) clusterUp(ctx context.Context) error {
 	if e.k, err = connect(e.kubeconfig); err != nil {
 		return err
 	}
-	var archives []string
-	for folder, names := range map[string]imageNames{e.flags.Images: e.images, filepath.Join(e.flags.Previous, "images"): e.previous} {
-		found, err := filepath.Glob(filepath.Join(folder, "*.tar"))
-		if err != nil || len(found) == 0 {
-			return fmt.Errorf("no images in %s; `make e2e` makes them", folder)
+	e.images, err = e.loadImages(ctx, e.flags.Images)
+	return err
+}
+
+// loadImages gives the cluster the images in a folder.
+func (e *e2e) loadImages(ctx context.Context, folder string) (imageNames, error) {
+	archives, err := filepath.Glob(filepath.Join(folder, "*.tar"))
+	if err != nil || len(archives) == 0 {
+		return nil, fmt.Errorf("no images in %s; `make images` makes them", folder)
+	}
+	names := imageNames{}
+	for _, archive := range archives {
+		if names[strings.TrimSuffix(filepath.Base(archive), ".tar")], err = referenceIn(archive); err != nil {
+			return nil, err
 		}
-		for _, archive := range found {
-			if names[strings.TrimSuffix(filepath.Base(archive), ".tar")], err = referenceIn(archive); err != nil {
-				return err
-			}
-		}
-		archives = append(archives, found...)
 	}
 	switch {
 	case e.flags.Kubeconfig == "":
@@ -317,7 +320,7 @@ func (e *e2e) clusterUp(ctx context.Context) error {
 		words := strings.Fields(e.flags.Load)
 		_, err = e.command(ctx, words[0], append(words[1:], archives...)...)
 	}
-	return err
+	return names, err
 }
 
 func (e *e2e) clusterDown(ctx context.Context) error {

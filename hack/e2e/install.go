@@ -62,7 +62,6 @@ type e2e struct {
 	address        string // of this machine, for Pods
 	k              *kube
 	images         imageNames
-	previous       imageNames // of the release before
 
 	peers       *peers
 	database    *pgtest.Server
@@ -91,7 +90,6 @@ func (n imageNames) split(name string) (repository, tag string) {
 
 // install brings everything up, as docs/install.md tells.
 func (e *e2e) install(ctx context.Context) (err error) {
-	e.images, e.previous = imageNames{}, imageNames{}
 	if err := e.clusterUp(ctx); err != nil {
 		return err
 	}

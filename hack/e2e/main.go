@@ -45,7 +45,6 @@ type flags struct {
 	Assets     string `help:"Folder with the programs of the cluster, as hack/cluster/build.sh prints it." type:"path"`
 	Helm       string `help:"The program helm." required:"" type:"existingfile"`
 	Images     string `help:"Folder with the images." default:"bin/images" type:"existingdir"`
-	Previous   string `help:"Folder with images and charts of the release before, as hack/e2e/previous.sh makes it." default:"bin/previous" type:"existingdir"`
 	KubectlLTI string `help:"The program kubectl-lti." default:"bin/kubectl-lti" type:"existingfile" name:"kubectl-lti"`
 	Keep       bool   `help:"Leave cluster and installation as they are when a phase has failed."`
 }

@@ -11,9 +11,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// previousRelease is what hack/e2e/previous.sh makes.
+const previousRelease = "bin/previous"
+
 // upgrade goes from this release to the one before, back, and both ways again, the second time by helm rollback. What the
 // newer one left in the database, in tables and in resources must not disturb the older one, nor the other way round.
 func (e *e2e) upgrade(ctx context.Context) error {
+	if _, err := e.command(ctx, "hack/e2e/previous.sh"); err != nil {
+		return err
+	}
+	previous, err := e.loadImages(ctx, filepath.Join(previousRelease, "images"))
+	if err != nil {
+		return err
+	}
 	before, err := e.handedOut(ctx)
 	if err != nil {
 		return err
@@ -24,11 +34,11 @@ func (e *e2e) upgrade(ctx context.Context) error {
 		images imageNames
 		run    func() error
 	}{
-		{"the release before installed over this one", e.previous, func() error {
-			return e.installRelease(ctx, filepath.Join(e.flags.Previous, "charts", "lti-operator"), e.previous)
+		{"the release before installed over this one", previous, func() error {
+			return e.installRelease(ctx, filepath.Join(previousRelease, "charts", "lti-operator"), previous)
 		}},
 		{"upgraded to this one", e.images, func() error { return e.installOperator(ctx) }},
-		{"rolled back", e.previous, func() error { return e.helm(ctx, "rollback", release, "--wait", "--timeout", "3m") }},
+		{"rolled back", previous, func() error { return e.helm(ctx, "rollback", release, "--wait", "--timeout", "3m") }},
 		{"upgraded again", e.images, func() error { return e.installOperator(ctx) }},
 	}
 	return e.undisturbed(ctx, func(ctx context.Context) error {
