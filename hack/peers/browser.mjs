@@ -78,7 +78,9 @@ export async function openBrowser(cookies = 'allowed', { withhold = false, ...op
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync',
       // One process for all sites: while a frame goes through several of them quickly, Playwright may lose sight of it.
-      '--disable-site-isolation-trials'],
+      '--disable-site-isolation-trials',
+      // oidc-provider's pages want a font from elsewhere, and are not loaded before that has failed: without this, after 15 seconds.
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE *.localhost, EXCLUDE 127.0.0.1'],
     ...options,
   });
   const removeProfile = browser.close;
