@@ -440,3 +440,34 @@ func TestTheSecretIsInThePlatformsStorageOnly(t *testing.T) {
 		t.Error("the stored secret is used for something else")
 	}
 }
+
+// Asking to choose activities is proved like a launch: without cookies nothing is offered before the storage has answered.
+func TestAChoiceWithoutCookiesIsProvedByTheStorage(t *testing.T) {
+	a := newPickingAcademy(t)
+	b := a.framedBrowser()
+	form, s := b.prepareStored(moodle(), "height", asksFor(moodle(), nil))
+	b.forget()
+	x := b.post13(moodle(), form)
+	if asks := x.storage(); asks != (stored{Origin: s.Origin, Target: s.Target, Key: s.Key, Field: "stored_secret"}) {
+		t.Errorf("asks %+v after %+v", asks, s)
+	}
+	if body := x.Body.String(); strings.Contains(body, "/pick") || strings.Contains(body, "Course 01") || strings.Contains(body, s.Value) {
+		t.Errorf("offered to a browser that is not known: %s", text(body))
+	}
+	for name, header := range map[string]http.Header{
+		"another site": {"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.example"}},
+		"old browser":  {"Origin": {"https://evil.example"}},
+	} {
+		if x := b.fromPage(moodle(), form, s.Value, header); x.reason() != lti.StateNotFromThisBrowser || strings.Contains(x.Body.String(), "/pick") {
+			t.Errorf("%s: %q, %s", name, x.reason(), text(x.Body.String()))
+		}
+	}
+	a.refused(b.fromUs(moodle(), form, "guess"), lti.StateNotFromThisBrowser)
+	a.refused(b.fromUs(moodle(), form, ""), lti.StateNotFromThisBrowser)
+
+	x = b.fromUs(moodle(), form, s.Value)
+	if names := a.chosen(b.press(x, "add", tick("height"))); len(names) != 1 || names[0] != "height" {
+		t.Errorf("chosen %v", names)
+	}
+	a.refused(b.fromUs(moodle(), form, s.Value), lti.Replayed)
+}
