@@ -631,3 +631,38 @@ func TestRegistrationsAreListedForTheOperatorOnly(t *testing.T) {
 		t.Errorf("%d %s", x.Code, x.Body)
 	}
 }
+
+// What a tool has registered is used for choosing once it is approved: the address that it named for that, and its keys.
+func TestAToolThatHasRegisteredIsChosenAt(t *testing.T) {
+	a := newExternalAcademy(t)
+	a.republish(func(table *routing.Table) {
+		registrableTable(a.academy)(table)
+		table.Academy.Authors = &routing.Authors{Claim: "groups", Values: []string{"course-authors"}}
+	})
+	b := a.learner(author(zoe()))
+	b.dest = "document"
+	a.refused(b.do(http.MethodGet, "/tools/lab/choose", nil), lti.NotRegistered)
+	if x := a.registerTool("lab", toolLink, strings.ReplaceAll(moodleRegisters, "https://moodle.example/launch.php", "https://lab.example/launch")); x.Code != http.StatusOK {
+		t.Fatalf("%d %s", x.Code, x.Body)
+	}
+	a.refused(b.do(http.MethodGet, "/tools/lab/choose", nil), lti.NotRegistered)
+
+	approved := a.registrations()[0].Tool.ToolLTI13
+	approved.JWKSURL, approved.JWKS = "", a.keySet(labKey()) // in place of fetching them
+	a.republish(func(table *routing.Table) { toolIn(table, "lab").LTI13 = &approved })
+	login := b.choose("lab").location()
+	if login.Host != "moodle.example" || login.Query().Get("target_link_uri") != "https://moodle.example/deep.php" {
+		t.Errorf("begins at %s", login)
+	}
+	request := b.authorize(b.request(login.Query())).idToken()
+	if request[claim+"message_type"] != "LtiDeepLinkingRequest" || request[claim+"target_link_uri"] != "https://moodle.example/deep.php" {
+		t.Errorf("request %v", request)
+	}
+	response := b.lab().signed(request, nil)
+	undo := a.republish(deactivate("lab"))
+	a.refused(b.bring("lab", response), lti.ToolDeactivated)
+	undo()
+	if found := b.bring("lab", response).activities(); len(found) != 1 {
+		t.Errorf("chosen %v", found)
+	}
+}
