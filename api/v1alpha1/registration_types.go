@@ -202,10 +202,10 @@ type KnownToolRegistration struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
 	JWKSURL string `json:"jwksURL,omitempty"`
-	// redirectURIs are where the tool may have learners sent to; the first ones of many.
+	// redirectURIs are where the tool may have learners sent to.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=2048
 	RedirectURIs []string `json:"redirectURIs,omitempty"`
 	// launchURL is the tool's own launch URL.

@@ -289,10 +289,10 @@ func (d *dynamic) toolRegistration(spec *v1alpha1.DynamicRegistration) *v1alpha1
 			Name:               fit(t.Name, maxNameLength),
 			LoginInitiationURL: fit(t.LoginInitiationURL, maxURLLength),
 			JWKSURL:            fit(t.JWKSURL, maxURLLength),
-			RedirectURIs:       fitAll(t.RedirectURIs, maxURLLength),
+			RedirectURIs:       fitAll(t.RedirectURIs, maxRedirectURIs, maxURLLength),
 			LaunchURL:          fit(t.LaunchURL, maxURLLength),
 			DeepLinkingURL:     fit(t.DeepLinkingURL, maxURLLength),
-			Scopes:             fitAll(t.Scopes, maxIDLength),
+			Scopes:             fitAll(t.Scopes, maxShown, maxIDLength),
 		})
 	}
 	return out
@@ -306,15 +306,15 @@ func knownRegistration(r *routing.Registration, approved string) v1alpha1.KnownR
 	return v1alpha1.KnownRegistration{ID: r.ID, RegisteredAt: metav1.NewTime(r.RegisteredAt.Truncate(time.Second)), State: state}
 }
 
-// Limits of what status shows.
+// Limits of what status shows. Of what a launch relies on it shows everything, since that is what is approved.
 const (
 	maxNameLength = 200
 	maxShown      = 16
 )
 
-func fitAll(in []string, most int) []string {
+func fitAll(in []string, count, most int) []string {
 	var out []string
-	for _, text := range in[:min(len(in), maxShown)] {
+	for _, text := range in[:min(len(in), count)] {
 		out = append(out, fit(text, most))
 	}
 	return out

@@ -217,7 +217,7 @@ func TestWhatStrangersWriteFitsIntoStatus(t *testing.T) {
 		Name: strings.Repeat("n", 500), Scopes: slices.Repeat([]string{"s"}, 100), ToolLTI13: routing.ToolLTI13{RedirectURIs: slices.Repeat([]string{"r"}, 100)},
 	}}}}
 	k := d.toolRegistration(&v1alpha1.DynamicRegistration{}).Known[0]
-	if len(k.Scopes) != maxShown || len(k.RedirectURIs) != maxShown || utf8.RuneCountInString(k.Name) != maxNameLength || k.State != v1alpha1.RegistrationPending {
+	if len(k.Scopes) != maxShown || len(k.RedirectURIs) != maxRedirectURIs || utf8.RuneCountInString(k.Name) != maxNameLength || k.State != v1alpha1.RegistrationPending {
 		t.Errorf("%+v", k)
 	}
 }
