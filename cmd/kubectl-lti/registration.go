@@ -174,6 +174,8 @@ type registeredRow struct {
 	object, id, from, calls string
 	state                   v1alpha1.RegistrationState
 	at                      time.Time
+	// values are what is approved besides from: pairs of a field and its value.
+	values [][2]string
 }
 
 // Run implements the command.
@@ -224,7 +226,7 @@ func (c *cluster) everyRegistration(ctx context.Context) ([]registeredRow, error
 
 // rowsOf are the registrations in the status of an object.
 func rowsOf(obj registrant) (rows []registeredRow) {
-	row := func(kind string, k v1alpha1.KnownRegistration, from, calls string) {
+	row := func(kind string, k v1alpha1.KnownRegistration, from, calls string, values ...[2]string) {
 		// The status may be older than the spec.
 		state := v1alpha1.RegistrationPending
 		if d := obj.Dynamic(); d != nil && d.Approved == k.ID {
@@ -232,20 +234,26 @@ func rowsOf(obj registrant) (rows []registeredRow) {
 		}
 		rows = append(rows, registeredRow{
 			object: kind + "/" + obj.GetName(), id: k.ID, state: state, at: k.RegisteredAt.Time, from: from,
-			calls: strings.ReplaceAll(calls, " ", "_"),
+			calls: strings.ReplaceAll(calls, " ", "_"), values: values,
 		})
 	}
 	switch o := obj.(type) {
 	case *v1alpha1.LTIPlatform:
 		if s := o.Status.Registration; s != nil {
 			for _, k := range s.Known {
-				row("platform", k.KnownRegistration, k.Issuer, k.Product)
+				row("platform", k.KnownRegistration, k.Issuer, k.Product, [2]string{"clientID", k.ClientID},
+					[2]string{"authenticationURL", k.AuthenticationURL}, [2]string{"accessTokenURL", k.AccessTokenURL},
+					[2]string{"accessTokenAudience", k.AccessTokenAudience}, [2]string{"jwksURL", k.JWKSURL}, [2]string{"deploymentID", k.DeploymentID})
 			}
 		}
 	case *v1alpha1.LTITool:
 		if s := o.Status.Registration; s != nil {
 			for _, k := range s.Known {
-				row("tool", k.KnownRegistration, k.LoginInitiationURL, k.Name)
+				values := [][2]string{{"jwksURL", k.JWKSURL}, {"launchURL", k.LaunchURL}, {"deepLinkingURL", k.DeepLinkingURL}}
+				for _, uri := range k.RedirectURIs {
+					values = append(values, [2]string{"redirectURIs", uri})
+				}
+				row("tool", k.KnownRegistration, k.LoginInitiationURL, k.Name, values...)
 			}
 		}
 	}
@@ -287,7 +295,13 @@ func (c *approveRegistrationCommand) Run(ctx context.Context, t terminal) error 
 		}
 		return fmt.Errorf("%s %s has no registration %s; known are: %s", kind, obj.GetName(), id, cmp.Or(strings.Join(known, ", "), "none"))
 	}
+	// All that is approved: an address that is known says nothing of the others.
 	fmt.Fprintf(t.err, "Registered at %s from %s.\n", moment(rows[i].at), strings.Map(visible, rows[i].from))
+	for _, v := range rows[i].values {
+		if v[1] != "" {
+			fmt.Fprintf(t.err, "  %s: %s\n", v[0], strings.Map(visible, v[1]))
+		}
+	}
 	if !c.Apply {
 		fmt.Fprintf(t.out, "spec:\n  registration:\n    dynamic:\n      approved: %q\n", id)
 		return nil

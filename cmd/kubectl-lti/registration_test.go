@@ -65,7 +65,10 @@ func registered(t *testing.T) (kubeconfig string) {
 		},
 	}}
 	tool.Status.Registration = &v1alpha1.ToolRegistrationStatus{Known: []v1alpha1.KnownToolRegistration{
-		{KnownRegistration: known(firstID, 12), Name: "Lab", LoginInitiationURL: "https://lab.example/login"},
+		{
+			KnownRegistration: known(firstID, 12), Name: "Lab", LoginInitiationURL: "https://lab.example/login", JWKSURL: "https://evil.example/\x1b[2Jjwks",
+			RedirectURIs: []string{"https://lab.example/launch", "https://evil.example/launch"},
+		},
 	}}
 	for _, o := range []client.Object{platform, tool} {
 		if err := api.Status().Update(t.Context(), o); err != nil {
@@ -168,6 +171,10 @@ platform/university   Pending   2026-03-02T10:00:00Z   moodle_4.5     https://lm
 	// Approval: the ID is in quotes, of one that is all digits YAML would make a number.
 	expect(exitOK, "spec:\n  registration:\n    dynamic:\n      approved: \"01234567890123456789\"\n", "from https://evil.example", "registration", "approve", "platform/university", secondID)
 	expect(exitFailed, "", "known are: "+secondID+", "+firstID, "registration", "approve", "platform", "university", "ffffffffffffffffffff")
+	// A tool may name the login address of another one: the keys and where learners are sent count as much.
+	expect(exitOK, "spec:\n  registration:\n    dynamic:\n      approved: \""+firstID+"\"\n",
+		"from https://lab.example/login.\n  jwksURL: https://evil.example/?[2Jjwks\n  redirectURIs: https://lab.example/launch\n  redirectURIs: https://evil.example/launch\n",
+		"registration", "approve", "tool/lab", firstID)
 	expect(exitUsage, "", "give one object and the ID", "registration", "approve", "platform/university")
 	expect(exitOK, "ltiplatform/university approved\n", "from https://lms.example", "registration", "approve", "platform", "university", firstID, "--apply")
 	p := &v1alpha1.LTIPlatform{}
