@@ -172,7 +172,9 @@ type Granted struct {
 }
 
 // Answer returns the answer to a registration request (DR section 3.6): the same, with a
-// client ID and a deployment, of scopes and messages those that are granted.
+// client ID and a deployment, of scopes and messages those that are granted, and without
+// custom parameters: launches have those of the activity only, and the answer says what
+// is registered (RFC 7591 section 3.2.1).
 func (m *Metadata) Answer(g Granted) any {
 	a := newMetadata()
 	a.ClientID, a.ClientName, a.LogoURI = g.ClientID, m.Name, m.LogoURL
@@ -184,9 +186,6 @@ func (m *Metadata) Answer(g Granted) any {
 	}
 	if a.Tool.Claims == nil {
 		a.Tool.Claims = []string{}
-	}
-	for _, p := range m.Parameters {
-		a.Tool.Parameters[p.Name] = p.Value
 	}
 	for _, message := range m.Messages {
 		if slices.Contains(g.Messages, message.Type) {
