@@ -369,7 +369,10 @@ func TestAnAttemptThatIsRefusedLeavesTheLink(t *testing.T) {
 		"error of RFC 7591":                 {answers(http.StatusBadRequest, `{"error":"invalid_redirect_uri","error_description":"`+peerToken+`"}`), lti.RegistrationRefused, 1},
 		"token of the platform used up":     {answers(http.StatusUnauthorized, "Unauthorized "+peerToken), lti.RegistrationRefused, 1},
 		"registration without client ID":    {answers(http.StatusOK, `{}`), lti.RegistrationAnswerInvalid, 1},
-		"oversize answer":                   {answers(http.StatusOK, strings.Repeat(" ", 300<<10)), lti.RegistrationAnswerInvalid, 1},
+		"registration without an answer": {func(p *peerPlatform, _ url.Values) {
+			p.register = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		}, lti.RegistrationUnreachable, 1},
+		"oversize answer": {answers(http.StatusOK, strings.Repeat(" ", 300<<10)), lti.RegistrationAnswerInvalid, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -383,6 +386,9 @@ func TestAnAttemptThatIsRefusedLeavesTheLink(t *testing.T) {
 			a.refused(x, c.code)
 			if body := html.UnescapeString(x.Body.String()); strings.Contains(body, peerToken) || strings.Contains(body, platformLink) {
 				t.Errorf("a token is on the page: %s", text(body))
+			}
+			if page := text(x.Body.String()); c.posted > 0 && strings.Contains(page, "Nothing was registered.") {
+				t.Errorf("the page says more than we know: %s", page)
 			}
 			if sent := p.requests(); len(sent) != c.posted {
 				t.Errorf("%d requests to register", len(sent))
