@@ -672,3 +672,32 @@ func TestAToolThatHasRegisteredIsChosenAt(t *testing.T) {
 		t.Errorf("chosen %v", found)
 	}
 }
+
+// Approving another registration ends the former one at once: an access token is of no use to whoever had it before.
+func TestAnAccessTokenEndsWithItsRegistration(t *testing.T) {
+	a := newExternalAcademy(t)
+	token := a.lab().token(allScopes()...)
+	read := func() answer {
+		return a.lab().callWith(token, http.MethodGet, "/tools/lab/contexts/simulation/memberships", "", "")
+	}
+	if x := read(); x.Code != http.StatusOK {
+		t.Fatalf("%d %s", x.Code, x.Body)
+	}
+	undo := a.republish(func(table *routing.Table) {
+		toolIn(table, "lab").LTI13.RedirectURIs = []string{"https://lab.example/launch"}
+	})
+	if x := read(); x.Code != http.StatusOK {
+		t.Errorf("with the same keys: %d %s", x.Code, x.Body)
+	}
+	undo()
+	undo = a.republish(func(table *routing.Table) {
+		r := toolIn(table, "lab").LTI13
+		r.JWKS, r.JWKSURL = "", "https://other.example/jwks"
+	})
+	if got := a.refusedJSON(read(), lti.AccessTokenInvalid); got != "invalid_token" {
+		t.Errorf("error %q", got)
+	}
+	undo()
+	a.republish(func(table *routing.Table) { toolIn(table, "lab").LTI13.JWKS = a.keySet(rivalKey()) })
+	a.refusedJSON(read(), lti.AccessTokenInvalid)
+}

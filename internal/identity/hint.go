@@ -80,19 +80,23 @@ const ServiceTokenLifetime = time.Hour
 
 // ServiceToken is what the access token of a tool for our services holds.
 type ServiceToken struct {
-	Tool      string   `json:"t"`
+	Tool string `json:"t"`
+	// Keys is the hash of the key set that the tool proved itself with: whoever registers under its name later has another.
+	Keys      string   `json:"k"`
 	Scopes    []string `json:"s"`
 	ExpiresAt int64    `json:"e"`
 }
 
-// NewServiceToken seals an access token for a tool that has proved who it is.
-func (s *Sealer) NewServiceToken(tool string, scopes []string, now time.Time) (string, error) {
-	return s.seal(purposeService, ServiceToken{Tool: tool, Scopes: scopes, ExpiresAt: now.Add(ServiceTokenLifetime).Unix()})
+// NewServiceToken seals an access token for a tool that has proved who it is, with one of the keys that its registration names.
+func (s *Sealer) NewServiceToken(tool, keys string, scopes []string, now time.Time) (string, error) {
+	return s.seal(purposeService, ServiceToken{Tool: tool, Keys: bindingOf(prefixServiceKeys, keys), Scopes: scopes, ExpiresAt: now.Add(ServiceTokenLifetime).Unix()})
 }
 
-// OpenServiceToken reads an access token for our services, and checks that it is the tool's and for one of the scopes. Whether
-// the tool still may is for the caller to see. It refuses with AccessTokenInvalid, AccessTokenForeign or ScopeMissing.
-func (s *Sealer) OpenServiceToken(token, tool string, now time.Time, scopes ...string) (*ServiceToken, error) {
+const prefixServiceKeys = "service token keys"
+
+// OpenServiceToken reads an access token for our services, and checks that it is the tool's, as it is registered now, and for one
+// of the scopes. Whether the tool still may is for the caller to see. It refuses with AccessTokenInvalid, AccessTokenForeign or ScopeMissing.
+func (s *Sealer) OpenServiceToken(token, tool, keys string, now time.Time, scopes ...string) (*ServiceToken, error) {
 	var t ServiceToken
 	if err := s.open(purposeService, token, &t); err != nil {
 		return nil, lti.Refuse(lti.AccessTokenInvalid, "the access token is not one of ours")
@@ -102,6 +106,8 @@ func (s *Sealer) OpenServiceToken(token, tool string, now time.Time, scopes ...s
 		return nil, lti.Refuse(lti.AccessTokenInvalid, "the access token has expired")
 	case t.Tool != tool:
 		return nil, lti.Refuse(lti.AccessTokenForeign, "")
+	case t.Keys != bindingOf(prefixServiceKeys, keys):
+		return nil, lti.Refuse(lti.AccessTokenInvalid, "the tool is registered with other keys since")
 	case !slices.ContainsFunc(scopes, func(scope string) bool { return slices.Contains(t.Scopes, scope) }):
 		return nil, lti.Refuse(lti.ScopeMissing, "")
 	}

@@ -63,7 +63,7 @@ func TestAHintWorksForAMinute(t *testing.T) {
 func TestAHintIsOurs(t *testing.T) {
 	s := hintSealer(t, "a")
 	sealed, _ := newHint(t, s)
-	token, err := s.NewServiceToken("lab", []string{"x"}, hinted)
+	token, err := s.NewServiceToken("lab", "keys", []string{"x"}, hinted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestAHintIsOurs(t *testing.T) {
 
 func TestAServiceTokenIsForOneToolAndItsScopes(t *testing.T) {
 	s := hintSealer(t, "a")
-	token, err := s.NewServiceToken("lab", []string{"one", "two"}, hinted)
+	token, err := s.NewServiceToken("lab", "keys", []string{"one", "two"}, hinted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +108,13 @@ func TestAServiceTokenIsForOneToolAndItsScopes(t *testing.T) {
 		"part of a scope":     {token, "lab", 0, []string{"on"}, lti.ScopeMissing},
 		"a tool's first name": {token, "la", 0, []string{"one"}, lti.AccessTokenForeign},
 	} {
-		if _, err := s.OpenServiceToken(c.token, c.tool, hinted.Add(c.after), c.scopes...); lti.CodeOf(err) != c.want {
+		if _, err := s.OpenServiceToken(c.token, c.tool, "keys", hinted.Add(c.after), c.scopes...); lti.CodeOf(err) != c.want {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, keys := range []string{"", "other", "key"} {
+		if _, err := s.OpenServiceToken(token, "lab", keys, hinted, "one"); lti.CodeOf(err) != lti.AccessTokenInvalid {
+			t.Errorf("registered with %q since: %v", keys, err)
 		}
 	}
 }

@@ -138,6 +138,9 @@ func (c *call) from(name string) error {
 	return nil
 }
 
+// keySet names the keys that the tool is registered with: an address, or the keys themselves.
+func (c *call) keySet() string { return c.tool.LTI13.JWKSURL + "\x00" + c.tool.LTI13.JWKS }
+
 // refuseBearer refuses a request that needs an access token (RFC 6750 section 3).
 func (s *Services) refuseBearer(rw http.ResponseWriter, r *http.Request) func(*web.About, error) {
 	return func(about *web.About, err error) {
@@ -169,7 +172,7 @@ func (s *Services) inContext(rw http.ResponseWriter, r *http.Request, handle fun
 		if !ok {
 			return lti.Refuse(lti.AccessTokenInvalid, "there is no access token")
 		}
-		granted, err := c.sealer.OpenServiceToken(bearer, c.tool.Name, s.Now(), scopes...)
+		granted, err := c.sealer.OpenServiceToken(bearer, c.tool.Name, c.keySet(), s.Now(), scopes...)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (s *Services) token(rw http.ResponseWriter, r *http.Request) {
 		if len(scopes) == 0 {
 			return lti.Refuse(lti.ScopeNotGranted, "")
 		}
-		access, err := c.sealer.NewServiceToken(c.tool.Name, scopes, s.Now())
+		access, err := c.sealer.NewServiceToken(c.tool.Name, c.keySet(), scopes, s.Now())
 		if err != nil {
 			return err
 		}
