@@ -4,6 +4,8 @@ package grades
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"slices"
@@ -22,8 +24,9 @@ import (
 // Directory knows the other systems, as they are configured now. Each method returns a reason why nothing may be sent
 // there at present, or "". What is not sent waits until it may be.
 type Directory interface {
-	// Client returns us as an LTI 1.3 platform knows us.
-	Client(platform, deploymentID string) (client token.Client, reason string)
+	// Client returns us as an LTI 1.3 platform knows us. Addresses that come from an issuer which the platform has not, and
+	// has not had, get nothing of it; an empty issuer is not looked at.
+	Client(platform, issuer, deploymentID string) (client token.Client, reason string)
 	// Credentials returns the shared secret of a consumer key, and the method to sign with.
 	Credentials(consumerKey string) (credentials oauth1.Credentials, method, reason string)
 	// Column describes the line item of an activity.
@@ -86,7 +89,7 @@ func (s *Services) sendOutcome(ctx context.Context, row *Leased) Result {
 }
 
 func (s *Services) sendScore(ctx context.Context, row *Leased, c column) Result {
-	us, reason := s.Directory.Client(row.Address.Platform, row.Link.DeploymentID)
+	us, reason := s.Directory.Client(row.Address.Platform, row.Address.Issuer, row.Link.DeploymentID)
 	if reason != "" {
 		return Result{Outcome: NotSent, Reason: reason}
 	}
@@ -112,7 +115,7 @@ func (s *Services) sendScore(ctx context.Context, row *Leased, c column) Result 
 	err := client.PostScore(ctx, item, score)
 	if made && service.ReasonOf(err) == service.LineItemGone {
 		// It was one of ours, which somebody has deleted. The next attempt finds or makes another.
-		if err := s.LineItems.ForgetLineItem(ctx, row.Link, item); err != nil {
+		if err := s.LineItems.ForgetLineItem(ctx, row.column(), item); err != nil {
 			return Result{Outcome: NotSent, Reason: string(service.LineItemGone)}
 		}
 	}
@@ -128,7 +131,7 @@ func (s *Services) lineItem(ctx context.Context, client *ags.Client, row *Leased
 		return "", false, &Result{Outcome: Refused, Reason: ReasonLineItemMissing}
 	}
 	now := s.Now()
-	url, lease, err := s.LineItems.LeaseLineItem(ctx, row.Link, now, now.Add(lineItemLease))
+	url, lease, err := s.LineItems.LeaseLineItem(ctx, row.column(), now, now.Add(lineItemLease))
 	switch {
 	case err != nil:
 		return "", false, &Result{Outcome: NotSent, Reason: string(service.Unavailable)}
@@ -142,7 +145,7 @@ func (s *Services) lineItem(ctx context.Context, client *ags.Client, row *Leased
 		// It may yet be made: nobody looks again before this attempt is certainly over.
 		return "", false, &Result{Outcome: NotSent, Reason: string(uncertain.Reason), RetryAfter: max(uncertain.RetryAfter, lineItemLease)}
 	}
-	if stored := s.LineItems.SetLineItem(ctx, row.Link, lease, url); stored != nil && err == nil {
+	if stored := s.LineItems.SetLineItem(ctx, row.column(), lease, url); stored != nil && err == nil {
 		return "", false, &Result{Outcome: NotSent, Reason: string(service.Unavailable)}
 	}
 	if err != nil {
@@ -153,6 +156,17 @@ func (s *Services) lineItem(ctx context.Context, client *ags.Client, row *Leased
 		return "", false, &r
 	}
 	return url, true, nil
+}
+
+// column is the link whose line item is remembered: one of its issuer, so that another one that is registered under the same
+// name later does not get its grades.
+func (row *Leased) column() store.Link {
+	link := row.Link
+	if issuer := row.Address.Issuer; issuer != "" {
+		sum := sha256.Sum256([]byte(issuer))
+		link.Registration += " " + hex.EncodeToString(sum[:])
+	}
+	return link
 }
 
 // errNoLineItem means that a link has no line item, and none may be made.

@@ -18,6 +18,8 @@ type Address struct {
 	Protocol Protocol `json:"protocol"`
 	// Platform is the name of the LTIPlatform; empty for a launch with an activity's own consumer key.
 	Platform string `json:"platform,omitempty"`
+	// Issuer is the one that the addresses of Assignment and Grade Services come from; empty where that was not kept.
+	Issuer string `json:"issuer,omitempty"`
 	// LTIUserID is the learner in the other system.
 	LTIUserID string `json:"ltiUserID"`
 

@@ -626,6 +626,58 @@ func TestNothingIsSentToWhatIsSwitchedOff(t *testing.T) {
 	g.holds("4 0.8000")
 }
 
+// The addresses of one issuer get nothing of another that takes its place under the same name, neither its access token nor
+// grades of its learners, unless it is said to have been the same before.
+func TestGradesStayWithTheirIssuer(t *testing.T) {
+	a, g := newAcademy(t), newGradebook(t, quirks{})
+	a.register(g, moodle())
+	subject := a.enter(a.browser().launch13(moodle(), "height", with(claimEndpoint, g.endpoint()))).Subject
+	undo := a.republish(func(tab *routing.Table) { platformIn(tab, "moodle").LTI13.Issuer = "https://other.example" })
+	if x := a.reports(subject, "height", map[string]any{"score": points(8, 10)}); x.Code != http.StatusOK {
+		t.Fatalf("%d %s", x.Code, x.Body)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(a.metrics(), `outcome="NotSent",protocol="AGS",reason="IssuerMismatch"`); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was tried")
+		}
+	}
+	if g.messages != 0 {
+		t.Error("a message was sent")
+	}
+	undo()
+	a.republish(func(tab *routing.Table) {
+		p := platformIn(tab, "moodle")
+		p.LTI13.Issuer, p.PreviousIssuers = "https://other.example", []string{"https://lms.example"}
+	})
+	g.holds("4 0.8000")
+}
+
+// Two platforms that are registered under one name, one after the other, may have the same courses and links.
+func TestLineItemsStayWithTheirIssuer(t *testing.T) {
+	a, former, next := newAcademy(t), newGradebook(t, quirks{noLineItem: true}), newGradebook(t, quirks{noLineItem: true})
+	a.register(former, moodle())
+	score := func(p party, g *gradebook, learner string) {
+		subject := a.enter(a.browser().launch13(p, "height", func(c jwt.MapClaims) {
+			person(learner, learner+"@moodle.example")(c)
+			c[claimEndpoint] = g.endpoint()
+		})).Subject
+		if x := a.reports(subject, "height", map[string]any{"score": points(8, 10)}); x.Code != http.StatusOK {
+			t.Fatalf("%d %s", x.Code, x.Body)
+		}
+		g.holds(learner + " 0.8000")
+	}
+	score(moodle(), former, "4")
+	other := moodle()
+	other.issuer = "https://other.example"
+	p := platformIn(a.table, "moodle")
+	p.LTI13.Issuer, p.LTI13.AuthenticationURL = other.issuer, other.issuer+"/auth?x=1"
+	a.register(next, other)
+	score(other, next, "5")
+	if former.messages != 1 {
+		t.Errorf("%d scores at the former platform", former.messages)
+	}
+}
+
 // What a gradebook refuses waits for somebody to mend it, who sees it at the control port.
 func TestARefusedGradeIsSentAgain(t *testing.T) {
 	a, g := newAcademy(t), newGradebook(t, quirks{gone: true})

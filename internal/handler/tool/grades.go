@@ -3,6 +3,8 @@
 package tool
 
 import (
+	"slices"
+
 	"github.com/lti-operator/lti-operator/internal/grades"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/ags"
@@ -43,7 +45,7 @@ func cellOf(m *launch.Message, platform *routing.Platform) *cell {
 		}
 		key.Registration = registration13 + platform.Name
 		to = grades.Address{
-			Protocol: grades.ProtocolAGS, Platform: platform.Name, LTIUserID: m.Subject,
+			Protocol: grades.ProtocolAGS, Platform: platform.Name, Issuer: m.Issuer, LTIUserID: m.Subject,
 			ContainerURL: m.LineItems.ContainerURL, LineItemURL: m.LineItems.URL, Scopes: endpoint.TokenScopes(),
 		}
 	case m.Version == launch.Version12 && m.Outcome != nil:
@@ -79,7 +81,7 @@ var _ grades.Directory = directory{}
 func reasonOf(err error) string { return string(lti.CodeOf(err)) }
 
 // Client implements grades.Directory.
-func (d directory) Client(name, deploymentID string) (client token.Client, reason string) {
+func (d directory) Client(name, issuer, deploymentID string) (client token.Client, reason string) {
 	s := d.tool.Snapshot()
 	if s == nil {
 		return client, string(lti.NotReady)
@@ -92,6 +94,8 @@ func (d directory) Client(name, deploymentID string) (client token.Client, reaso
 		return client, string(lti.PlatformDeactivated)
 	case s.registrations[name] == nil || platform.LTI13.AccessTokenURL == "":
 		return client, string(lti.NotRegistered)
+	case issuer != "" && issuer != platform.LTI13.Issuer && !slices.Contains(platform.PreviousIssuers, issuer):
+		return client, string(lti.IssuerMismatch)
 	}
 	if err := stillDeployed(platform, deploymentID); err != nil {
 		return client, reasonOf(err)
