@@ -61,7 +61,7 @@ export async function shown(root) {
   const launch = root.locator('#launch');
   const refused = root.locator('[data-testid="refused"], [data-reason]');
   await launch.or(refused).first().waitFor();
-  assert(await launch.count() === 1, `the launch was refused: ${await refused.first().innerText().catch(() => '')}`);
+  if (await launch.count() !== 1) throw new Error(`the launch was refused: ${await refused.first().innerText()}`);
   return JSON.parse(await launch.innerText());
 }
 

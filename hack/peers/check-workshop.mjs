@@ -19,7 +19,7 @@ const tool = async () => JSON.parse(await kubectl('get', 'ltitool', workshop.too
 async function pending() {
   for (const started = Date.now(); ; await new Promise(resolve => setTimeout(resolve, 200))) {
     const { status } = await tool();
-    const [registration] = status.registration?.registrations ?? [];
+    const [registration] = status.registration?.known ?? [];
     const registered = status.conditions.find(({ type }) => type === 'Registered');
     if (registration && registered.reason === 'RegistrationPending') return registration.id;
     assert(Date.now() - started < timeout, `after ${timeout} ms Registered is ${registered.status}, ${registered.reason}: ${registered.message}`);
@@ -47,7 +47,7 @@ export async function checkWorkshop() {
     }
     const id = await pending();
     equal(await reasonAt(context, chooseURL), 'NotRegistered', 'before anybody has approved it, choosing there');
-    equal((await tool()).status.registration.registrations.length, 1, 'the registrations');
+    equal((await tool()).status.registration.known.length, 1, 'the registrations');
     await plugin('registration', 'approve', `tool/${workshop.tool}`, id, '--apply');
     await kubectl('wait', '--for=condition=Registered', `ltitool/${workshop.tool}`, '--timeout=20s');
 

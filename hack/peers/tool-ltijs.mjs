@@ -51,10 +51,10 @@ lti.setup('a key for this machine only', {
   // ltijs refuses plain HTTP otherwise: a browser that blocks third-party cookies then works without any.
   devMode: true,
   cookies: { secure: true, sameSite: 'None' },
-  // ltijs takes the target link URI for the redirect URI, so that all of them have to be registered.
+  // ltijs takes the target link URI, without its query, for the redirect URI.
   dynReg: {
     url: here, name: 'Rope Workshop', description: 'Exercises with ropes', autoActivate: true,
-    redirectUris: exercises.map(exerciseURL),
+    redirectUris: [`${here}/`],
   },
 });
 
