@@ -29,6 +29,7 @@ import (
 
 type flags struct {
 	Phase []string `help:"Run this phase only, besides install. Can be given more than once." placeholder:"NAME"`
+	Skip  []string `help:"Leave this phase out. Can be given more than once." placeholder:"NAME"`
 	List  bool     `help:"List the phases and stop."`
 
 	Rate       int           `help:"Launches a second." default:"25"`
@@ -51,10 +52,13 @@ type flags struct {
 
 // Validate implements kong's validation hook.
 func (f *flags) Validate() error {
-	for _, name := range f.Phase {
+	for _, name := range slices.Concat(f.Phase, f.Skip) {
 		if !slices.ContainsFunc(phases, func(p phase) bool { return p.name == name }) {
-			return fmt.Errorf("--phase: there is no %q; see --list", name)
+			return fmt.Errorf("there is no phase %q; see --list", name)
 		}
+	}
+	if slices.Contains(f.Skip, "install") {
+		return errors.New("--skip: every other phase needs install")
 	}
 	if f.Kubeconfig == "" && f.Assets == "" {
 		return errors.New("give --assets, or the --kubeconfig of a cluster")
@@ -145,7 +149,7 @@ func (f *flags) run(ctx context.Context) (err error) {
 func (e *e2e) runPhases(ctx context.Context) error {
 	var failed []string
 	for _, p := range phases {
-		if len(e.flags.Phase) > 0 && p.name != "install" && !slices.Contains(e.flags.Phase, p.name) {
+		if slices.Contains(e.flags.Skip, p.name) || len(e.flags.Phase) > 0 && p.name != "install" && !slices.Contains(e.flags.Phase, p.name) {
 			continue
 		}
 		if p.own && e.flags.Kubeconfig != "" {
