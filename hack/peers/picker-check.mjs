@@ -8,52 +8,22 @@
 //
 // CHROMIUM           the browser (/usr/bin/chromium)
 import { mkdirSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { at, check as checkPage, equal, finish } from './pages.mjs';
 
-const port = Number(process.argv[2]);
 const directory = process.argv[3];
-if (!port) {
-  console.error('usage: node picker-check.mjs PORT [DIRECTORY]');
-  process.exit(2);
-}
 if (directory) mkdirSync(directory, { recursive: true });
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
-});
-let passed = 0;
-let failed = 0;
-
-async function check(text, run, options = {}) {
-  const context = await browser.newContext({ javaScriptEnabled: false, ...options });
-  context.setDefaultTimeout(10_000);
-  try {
-    await run(context);
-    const cookies = await context.cookies();
-    equal(cookies.length, 0, 'cookies');
-    passed++;
-    console.log(`ok ${passed + failed} - ${text}`);
-  } catch (error) {
-    failed++;
-    console.log(`not ok ${passed + failed} - ${text}: ${error.message.split('\n')[0]}`);
-  } finally {
-    await context.close();
-  }
-}
-
-function equal(got, want, what) {
-  if (JSON.stringify(got) !== JSON.stringify(want)) {
-    throw new Error(`${what}: ${JSON.stringify(got)?.slice(0, 300)}, not ${JSON.stringify(want)}`);
-  }
-}
+const check = (text, run, options = {}) => checkPage(text, async context => {
+  await run(context);
+  equal((await context.cookies()).length, 0, 'cookies');
+}, { javaScriptEnabled: false, ...options });
 
 /** Opens a list in the frame of the other system. */
 async function open(context, name) {
   const page = await context.newPage();
   const complaints = [];
   page.on('console', message => message.type() === 'error' && complaints.push(message.text()));
-  await page.goto(`http://lms.localhost:${port}/list/${name}`);
+  await page.goto(at('lms', `/list/${name}`));
   await frame(page).waitForSelector('[data-testid=found]');
   const shot = async what => directory && page.screenshot({ path: `${directory}/picker-${name}-${what}.png` });
   return { page, complaints, shot };
@@ -170,6 +140,4 @@ for (const [what, options] of Object.entries({
   }, options);
 }
 
-await browser.close();
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+await finish();

@@ -26,8 +26,6 @@ import (
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/routing"
-	"github.com/lti-operator/lti-operator/internal/store/postgres"
-	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
 
 // Claims of Deep Linking 2.0.
@@ -635,16 +633,7 @@ func TestAChoiceIsAnsweredOnce(t *testing.T) {
 // Twenty at once, at two handlers.
 func TestAChoiceIsAnsweredOnceByAllHandlers(t *testing.T) {
 	a := newPickingAcademy(t)
-	address := pgtest.Start(t).NewDatabase(t)
-	var replicas []http.Handler
-	for range 2 {
-		s, err := postgres.Open(t.Context(), address, a.clock.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		replicas = append(replicas, a.startAnother(s))
-	}
+	replicas := a.replicas()
 	b := a.browser()
 	b.public = replicas[0]
 	form, _ := b.choose(nil).picker()

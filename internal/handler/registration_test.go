@@ -23,8 +23,6 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/routing"
-	"github.com/lti-operator/lti-operator/internal/store/postgres"
-	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
 
 const (
@@ -413,16 +411,7 @@ func TestOfManyRegistrationsAtOnceOneGoesOn(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		_, _ = io.WriteString(rw, p.answer)
 	}
-	address := pgtest.Start(t).NewDatabase(t)
-	var replicas []http.Handler
-	for range 2 {
-		s, err := postgres.Open(t.Context(), address, a.clock.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		replicas = append(replicas, a.startAnother(s))
-	}
+	replicas := a.replicas()
 	registered := 0
 	for _, x := range a.browser().together(20, "/platforms/newcomer/register", p.initiation(), replicas...) {
 		switch reason := x.reason(); {

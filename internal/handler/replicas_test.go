@@ -16,20 +16,27 @@ import (
 	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
 
+// replicas are two handlers on a PostgreSQL of their own.
+func (a *academy) replicas() []http.Handler {
+	a.t.Helper()
+	address := pgtest.Start(a.t).NewDatabase(a.t)
+	var handlers []http.Handler
+	for range 2 {
+		s, err := postgres.Open(a.t.Context(), address, a.clock.now)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		a.t.Cleanup(func() { _ = s.Close() })
+		handlers = append(handlers, a.startAnother(s))
+	}
+	return handlers
+}
+
 // Nothing that one request leaves for the next is kept in a process.
 func TestTwoHandlersOnOnePostgreSQL(t *testing.T) {
 	a, g := newAcademy(t), newGradebook(t, quirks{})
 	a.register(g, moodle())
-	address := pgtest.Start(t).NewDatabase(t)
-	var replicas []http.Handler
-	for range 2 {
-		s, err := postgres.Open(t.Context(), address, a.clock.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		replicas = append(replicas, a.startAnother(s))
-	}
+	replicas := a.replicas()
 	b := a.browser()
 	at := func(n int) { a.public, b.public = replicas[n], replicas[n] }
 	at(0)
@@ -56,16 +63,7 @@ func TestTwoHandlersOnOnePostgreSQL(t *testing.T) {
 // The same of the activities that learners of the academy open elsewhere.
 func TestLearnersAndToolsMeetAnyHandler(t *testing.T) {
 	a, r := newToldAcademy(t)
-	address := pgtest.Start(t).NewDatabase(t)
-	var replicas []http.Handler
-	for range 2 {
-		s, err := postgres.Open(t.Context(), address, a.clock.now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		replicas = append(replicas, a.startAnother(s))
-	}
+	replicas := a.replicas()
 	b, c := a.learner(zoe()), a.partner()
 	at := func(n int) { a.public, b.public, c.public = replicas[n], replicas[n], replicas[n] }
 	signIn := func(activity string) answer {

@@ -1,6 +1,8 @@
 package lti
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -15,6 +17,25 @@ func Readable(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// ParameterText is the value of a custom parameter that came as JSON. It is to be a
+// string (Core section 5.4.6), but others send numbers, booleans, null and even
+// objects: they become their JSON text, and null the empty string.
+func ParameterText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case nil:
+		return ""
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // it is a value, not a page
+	if enc.Encode(v) != nil {
+		return ""
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // WebURL reports whether s is an absolute http or https URL without user name.

@@ -8,7 +8,6 @@
 package deeplink
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -251,8 +250,7 @@ func (m members) object(name string) (members, bool) {
 	return members{values: values, path: m.path + name + ".", err: m.err}, ok
 }
 
-// custom returns an object of strings, never nil. Values are to be strings (Core
-// section 5.4.6); other values become their JSON text, and null the empty string.
+// custom returns an object of strings, never nil, see lti.ParameterText.
 func (m members) custom(name string) map[string]string {
 	out := map[string]string{}
 	o, _ := m.object(name)
@@ -261,19 +259,7 @@ func (m members) custom(name string) map[string]string {
 		return out
 	}
 	for k, v := range o.values {
-		switch v := v.(type) {
-		case string:
-			out[k] = v
-		case nil:
-			out[k] = ""
-		default:
-			var b bytes.Buffer
-			enc := json.NewEncoder(&b)
-			enc.SetEscapeHTML(false) // it is a value, not a page
-			if enc.Encode(v) == nil {
-				out[k] = strings.TrimSuffix(b.String(), "\n")
-			}
-		}
+		out[k] = lti.ParameterText(v)
 		if len(k) > maxIdentifier || len(out[k]) > maxText {
 			m.refuse(lti.ClaimInvalid, name, "has a name or a value that is too long")
 		}

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -209,9 +208,7 @@ func (o object) time(name string) (t time.Time, text string, ok bool) {
 	return t, text, true
 }
 
-// custom returns an object of strings. Values are to be strings (Core section
-// 5.4.6), but platforms send numbers, booleans, null and even objects; they
-// become their JSON text, and null the empty string.
+// custom returns an object of strings, see lti.ParameterText.
 func (o object) custom(name string) map[string]string {
 	out := map[string]string{}
 	obj, ok := o.object(name)
@@ -219,19 +216,7 @@ func (o object) custom(name string) map[string]string {
 		return out
 	}
 	for k, v := range obj.members {
-		switch v := v.(type) {
-		case string:
-			out[k] = v
-		case nil:
-			out[k] = ""
-		default:
-			var b bytes.Buffer
-			enc := json.NewEncoder(&b)
-			enc.SetEscapeHTML(false) // it is a value, not a page
-			if enc.Encode(v) == nil {
-				out[k] = strings.TrimSuffix(b.String(), "\n")
-			}
-		}
+		out[k] = lti.ParameterText(v)
 	}
 	return out
 }
