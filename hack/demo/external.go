@@ -263,9 +263,20 @@ func (c *checks) toolSwitch(ctx context.Context) {
 		if err != nil {
 			return "", err
 		}
-		for name, query := range map[string]url.Values{"for an access token": call, "with an access token": withToken} {
-			if a, err := c.drive(ctx, query); err != nil || a.Status != http.StatusForbidden || a.Body.Reason != string(lti.ToolDeactivated) {
-				return "", fmt.Errorf("%s the tool is answered with %d %s: %w", name, a.Status, a.Body.Reason, errors.Join(err))
+		for name, wanted := range map[string]struct {
+			query  url.Values
+			status int
+		}{
+			// RFC 6749 section 5.2 has one status for what is refused at the token endpoint.
+			"for an access token":  {call, http.StatusBadRequest},
+			"with an access token": {withToken, http.StatusForbidden},
+		} {
+			a, err := c.drive(ctx, wanted.query)
+			if err != nil {
+				return "", err
+			}
+			if a.Status != wanted.status || a.Body.Reason != string(lti.ToolDeactivated) {
+				return "", fmt.Errorf("%s the tool is answered with %d %s", name, a.Status, a.Body.Reason)
 			}
 		}
 		for _, other := range []externalActivity{e.Simulation, e.Partner} {
