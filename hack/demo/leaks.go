@@ -122,7 +122,9 @@ func (c *checks) canaries(ctx context.Context) ([]canary, error) {
 		return nil, fmt.Errorf("list Secrets: %w", err)
 	}
 	// What is in the same Secrets and no secret.
-	public := []string{v1alpha1.SecretKeyConsumerKey, keys.AcademyControlCertificate}
+	public := []string{
+		v1alpha1.SecretKeyConsumerKey, keys.AcademyControlCertificate, v1alpha1.SecretKeyExpiresAt, v1alpha1.SecretKeyRequest,
+	}
 	var out []canary
 	for _, s := range secrets.Items {
 		for name, value := range s.Data {
