@@ -96,6 +96,13 @@ func registrationRefusals() []refusal {
 		})},
 		{name: "Canvas", code: lti.RegistrationRefused, do: registering(answers(http.StatusUnprocessableEntity, `{"errors":[]}`))},
 		{name: "no client", code: lti.RegistrationAnswerInvalid, do: registering(answers(http.StatusOK, `{}`))},
+		{name: "slow platform", code: lti.RegistrationNotKept, do: registering(func(b *browser, p *peerPlatform, _ url.Values) {
+			p.meanwhile(func() {
+				b.clock.advance(store.RegistrationLease)
+				claimed(b)
+				b.clock.advance(store.RegistrationLease)
+			})
+		})},
 		{name: "platform switched off", code: lti.PlatformDeactivated, do: registering(func(b *browser, _ *peerPlatform, _ url.Values) {
 			b.republish(func(t *routing.Table) { platformIn(t, "newcomer").Active = false })
 		})},

@@ -23,6 +23,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store"
 )
 
 const (
@@ -92,6 +93,14 @@ func (p *peerPlatform) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case p.register != nil:
 		p.register(rw, r)
 	default:
+		_, _ = io.WriteString(rw, p.answer)
+	}
+}
+
+// meanwhile lets something happen while the platform registers us, which it does.
+func (p *peerPlatform) meanwhile(happens func()) {
+	p.register = func(rw http.ResponseWriter, _ *http.Request) {
+		happens()
 		_, _ = io.WriteString(rw, p.answer)
 	}
 }
@@ -403,6 +412,41 @@ func TestAnAttemptThatIsRefusedLeavesTheLink(t *testing.T) {
 			t.Errorf("a redirect was followed: %d, %+v", elsewhere.fetches(), elsewhere.requests())
 		}
 	})
+}
+
+// What the platform has registered, it lists: it is not said that nothing happened.
+func TestARegistrationThatCannotBeKept(t *testing.T) {
+	for name, spoil := range map[string]func(a *academy, s store.Store){
+		"store gone": func(_ *academy, s store.Store) { _ = s.Close() },
+		"lease lost": func(a *academy, _ store.Store) {
+			a.clock.advance(store.RegistrationLease)
+			claimed := store.RegistrationLink{Hash: store.HashToken(platformLink), ExpiresAt: a.clock.now().Add(time.Hour)}
+			if _, err := a.store.ClaimRegistrationLink(t.Context(), claimed); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, p := registrable(t), newPeerPlatform(t)
+			b, s := a.browser(), a.openStore()
+			first := b.public
+			b.public = a.startAnother(s)
+			p.meanwhile(func() { spoil(a, s) })
+			x := b.do(http.MethodPost, "/platforms/newcomer/register", p.initiation())
+			a.refused(x, lti.RegistrationNotKept)
+			page := text(x.Body.String())
+			if strings.Contains(page, "Nothing was") || !strings.Contains(page, "Delete the registration of the academy in your learning system") {
+				t.Errorf("the page does not say what is left at the platform: %s", page)
+			}
+			if found := a.registrations(); len(found) != 0 || len(p.requests()) != 1 {
+				t.Errorf("%d requests, registered: %+v", len(p.requests()), found)
+			}
+			a.clock.advance(store.RegistrationLease)
+			b.public, p.register = first, nil
+			b.registers(p.initiation())
+		})
+	}
 }
 
 func TestOfManyRegistrationsAtOnceOneGoesOn(t *testing.T) {

@@ -196,6 +196,7 @@ const (
 	RegistrationConfigurationInvalid Code = "RegistrationConfigurationInvalid"
 	RegistrationRefused              Code = "RegistrationRefused"
 	RegistrationAnswerInvalid        Code = "RegistrationAnswerInvalid"
+	RegistrationNotKept              Code = "RegistrationNotKept"
 	RegistrationMetadataInvalid      Code = "RegistrationMetadataInvalid"
 	RegistrationRedirectInvalid      Code = "RegistrationRedirectInvalid"
 
@@ -321,6 +322,7 @@ func reasonTable() []Reason {
 		{RegistrationConfigurationInvalid, http.StatusBadGateway, OtherParty, "The platform's OpenID configuration cannot be used."},
 		{RegistrationRefused, http.StatusBadGateway, OtherParty, "The platform refused our registration."},
 		{RegistrationAnswerInvalid, http.StatusBadGateway, OtherParty, "The platform's answer to our registration cannot be used."},
+		{RegistrationNotKept, http.StatusInternalServerError, OtherParty, "The platform has registered us, but we could not keep it."},
 		{RegistrationMetadataInvalid, http.StatusBadRequest, OtherParty, "The tool's registration request cannot be used."},
 		{RegistrationRedirectInvalid, http.StatusBadRequest, OtherParty, "The redirect URIs in the tool's registration request cannot be used."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},

@@ -125,7 +125,12 @@ func (g *Registrar) complete(ctx context.Context, link store.Hash, lease string,
 		return lti.Refuse(lti.RegistrationAnswerInvalid, "its values have more than %d bytes", maxRegistration)
 	}
 	kept := store.Registration{Kind: r.Kind, Name: r.Name, ID: r.ID, Document: document}
-	return storeRefusal(g.Store.CompleteRegistration(ctx, link, lease, kept))
+	err = g.Store.CompleteRegistration(ctx, link, lease, kept)
+	if err != nil && r.Kind == routing.KindPlatform {
+		// The platform has registered us by now, and a tool is told that it is not registered.
+		return lti.Refuse(lti.RegistrationNotKept, "").Because(err)
+	}
+	return storeRefusal(err)
 }
 
 // List returns all registrations, oldest first. They may hold secrets.

@@ -136,7 +136,8 @@ func (w *Responder) record(r *http.Request, about *About, err error) recorded {
 		attrs = append(attrs, slog.String("missing", strings.Join(about.Missing, ",")))
 	}
 	switch refusal.Code {
-	case lti.InternalError, lti.StoreUnavailable, lti.KeysUnreachable, lti.RegistrationUnreachable, lti.RegistrationAddressForbidden:
+	case lti.InternalError, lti.StoreUnavailable, lti.KeysUnreachable, lti.RegistrationUnreachable, lti.RegistrationAddressForbidden,
+		lti.RegistrationNotKept:
 		// Only these causes are ours to print: others may quote what the other party sent.
 		if cause := refusal.Unwrap(); cause != nil {
 			attrs = append(attrs, slog.String("cause", cause.Error()))
