@@ -31,7 +31,7 @@ func TestRegistrationsComeFromTheControlPort(t *testing.T) {
 			http.Error(w, "not this", http.StatusNotFound)
 			return
 		}
-		_, _ = w.Write([]byte(`{"items": [{"id": "00000000000000000001", "kind": "platform", "name": "moodle", "registeredAt": "2026-03-01T01:00:00Z",
+		_, _ = w.Write([]byte(`{"items": [{"id": "` + registration("moodle", 1).ID + `", "kind": "platform", "name": "moodle", "registeredAt": "2026-03-01T01:00:00Z",
 			"platform": {"issuer": "https://lms.example", "clientID": "1", "authenticationURL": "https://lms.example/auth",
 				"accessTokenURL": "https://lms.example/token", "jwksURL": "https://lms.example/jwks", "deploymentID": "d1", "product": "moodle", "version": "4.5",
 				"clientConfigurationURL": "https://lms.example/register/1", "clientConfigurationToken": "` + canaryToken + `"}}]}`))

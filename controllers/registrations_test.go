@@ -47,10 +47,10 @@ func dynamicTool(ns, name string) *v1alpha1.LTITool {
 	return x
 }
 
-// registration is what a platform has registered; n makes its ID, its client ID and its age.
+// registration is what a platform has registered; n makes its client ID, and with that its ID, and its age.
 func registration(name string, n int) routing.Registration {
-	return routing.Registration{
-		ID: fmt.Sprintf("%020x", n), Kind: routing.KindPlatform, Name: name, RegisteredAt: time.Date(2026, 3, 1, n, 0, 0, 0, time.UTC),
+	r := routing.Registration{
+		Kind: routing.KindPlatform, Name: name, RegisteredAt: time.Date(2026, 3, 1, n, 0, 0, 0, time.UTC),
 		Platform: &routing.RegisteredPlatform{
 			PlatformLTI13: routing.PlatformLTI13{
 				Issuer: "https://lms.example", ClientID: fmt.Sprint(n), AuthenticationURL: "https://lms.example/auth",
@@ -60,16 +60,20 @@ func registration(name string, n int) routing.Registration {
 			ClientConfigurationURL: "https://lms.example/register/1", ClientConfigurationToken: canaryToken,
 		},
 	}
+	r.ID = r.ComputeID()
+	return r
 }
 
 func registrationOfTool(name string, n int) routing.Registration {
-	return routing.Registration{
-		ID: fmt.Sprintf("%020x", n), Kind: routing.KindTool, Name: name, RegisteredAt: time.Date(2026, 3, 1, n, 0, 0, 0, time.UTC),
+	r := routing.Registration{
+		Kind: routing.KindTool, Name: name, RegisteredAt: time.Date(2026, 3, 1, n, 0, 0, 0, time.UTC),
 		Tool: &routing.RegisteredTool{
 			ToolLTI13: routing.ToolLTI13{LoginInitiationURL: "https://lab.example/login", JWKSURL: "https://lab.example/jwks", RedirectURIs: []string{"https://lab.example/launch"}},
 			Name:      "Simulation Lab", Parameters: []routing.Parameter{{Name: "course", Value: "canary-of-the-tool"}},
 		},
 	}
+	r.ID = r.ComputeID()
+	return r
 }
 
 // change patches an object.
@@ -386,7 +390,7 @@ func TestARegistrationIsUsedOnceItIsApproved(t *testing.T) {
 		change(t, platform, func(p *v1alpha1.LTIPlatform) { p.Spec.Registration.Dynamic.Approved = first.ID })
 	}
 	approve()
-	change(t, tool, func(x *v1alpha1.LTITool) { x.Spec.Registration.Dynamic.Approved = fmt.Sprintf("%020x", 3) })
+	change(t, tool, func(x *v1alpha1.LTITool) { x.Spec.Registration.Dynamic.Approved = registrationOfTool("lab", 3).ID })
 	served := func(when string) {
 		t.Helper()
 		waitFor(t, platform, v1alpha1.ConditionRegistered, metav1.ConditionTrue, v1alpha1.ReasonRegistered)
@@ -515,12 +519,14 @@ func TestRegistrationsThatAreNotUsed(t *testing.T) {
 	create(t, taken, typo, unsafe, conflict)
 	script := registration("unsafe", 3)
 	script.Platform.AuthenticationURL = "javascript:canary()"
+	script.ID = script.ComputeID()
+	never := fmt.Sprintf("%020x", 9)
 	handlers.set(func(h *fakeHandlers) {
 		h.registrations = []routing.Registration{registration("taken", 1), registration("typo", 2), script, registration("conflict", 4)}
 	})
-	for p, n := range map[*v1alpha1.LTIPlatform]int{taken: 1, typo: 9, unsafe: 3} {
+	for p, id := range map[*v1alpha1.LTIPlatform]string{taken: registration("taken", 1).ID, typo: never, unsafe: script.ID} {
 		waitFor(t, p, v1alpha1.ConditionRegistered, metav1.ConditionFalse, v1alpha1.ReasonRegistrationPending)
-		change(t, p, func(p *v1alpha1.LTIPlatform) { p.Spec.Registration.Dynamic.Approved = fmt.Sprintf("%020x", n) })
+		change(t, p, func(p *v1alpha1.LTIPlatform) { p.Spec.Registration.Dynamic.Approved = id })
 	}
 	for _, test := range []struct {
 		p      *v1alpha1.LTIPlatform
@@ -528,7 +534,7 @@ func TestRegistrationsThatAreNotUsed(t *testing.T) {
 		says   []string
 	}{
 		{taken, v1alpha1.ReasonDuplicateRegistration, []string{"spec.registration.dynamic.approved", "LTIPlatform older"}},
-		{typo, v1alpha1.ReasonRegistrationNotFound, []string{fmt.Sprintf("there is no registration %020x", 9), fmt.Sprintf("known are %020x", 2)}},
+		{typo, v1alpha1.ReasonRegistrationNotFound, []string{"there is no registration " + never, "known are " + registration("typo", 2).ID}},
 		{unsafe, v1alpha1.ReasonRegistrationInvalid, []string{"authenticationURL", "https"}},
 	} {
 		waitFor(t, test.p, v1alpha1.ConditionReady, metav1.ConditionFalse, test.reason)

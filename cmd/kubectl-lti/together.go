@@ -363,18 +363,22 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 			generated[name] = madeUp(name, []string{v1alpha1.SecretKeyConsumerKey, v1alpha1.SecretKeySharedSecret}).Data
 		}
 	}
-	for _, p := range in.Platforms {
-		if d := p.Dynamic(); d != nil {
-			if err := madeUpRegistration(generated, routing.Registration{ID: d.Approved, Kind: routing.KindPlatform, Name: p.Name, Platform: &routing.RegisteredPlatform{
+	for i, p := range in.Platforms {
+		if p.Dynamic() != nil {
+			p = p.DeepCopy()
+			in.Platforms[i] = p
+			if err := madeUpRegistration(generated, given, p.Dynamic(), &routing.Registration{Kind: routing.KindPlatform, Name: p.Name, Platform: &routing.RegisteredPlatform{
 				PlatformLTI13: routing.PlatformLTI13{Issuer: unknownAcademyURL, ClientID: "of " + p.Name, AuthenticationURL: unknownAcademyURL, JWKSURL: unknownAcademyURL},
 			}}); err != nil {
 				return err
 			}
 		}
 	}
-	for _, t := range in.Tools {
-		if d := t.Dynamic(); d != nil {
-			if err := madeUpRegistration(generated, routing.Registration{ID: d.Approved, Kind: routing.KindTool, Name: t.Name, Tool: &routing.RegisteredTool{
+	for i, t := range in.Tools {
+		if t.Dynamic() != nil {
+			t = t.DeepCopy()
+			in.Tools[i] = t
+			if err := madeUpRegistration(generated, given, t.Dynamic(), &routing.Registration{Kind: routing.KindTool, Name: t.Name, Tool: &routing.RegisteredTool{
 				ToolLTI13: routing.ToolLTI13{LoginInitiationURL: unknownAcademyURL, JWKSURL: unknownAcademyURL},
 			}}); err != nil {
 				return err
@@ -393,8 +397,10 @@ func (v *validator) generate(m *members, given map[string]*corev1.Secret) error 
 }
 
 // madeUpRegistration stands in for the Secrets of an object with dynamic registration. What is approved, if anything, is
-// known to the cluster only.
-func madeUpRegistration(generated map[string]map[string][]byte, r routing.Registration) error {
+// known to the cluster only: r, with values that are made up, is approved instead.
+func madeUpRegistration(
+	generated map[string]map[string][]byte, given map[string]*corev1.Secret, d *v1alpha1.DynamicRegistration, r *routing.Registration,
+) error {
 	kind := v1alpha1.KindPlatform
 	if r.Tool != nil {
 		kind = v1alpha1.KindTool
@@ -405,9 +411,11 @@ func madeUpRegistration(generated map[string]map[string][]byte, r routing.Regist
 		v1alpha1.SecretKeyRegistrationToken: []byte(base64.RawURLEncoding.EncodeToString(sum[:])),
 		v1alpha1.SecretKeyExpiresAt:         []byte(time.Unix(0, 0).UTC().Format(time.RFC3339)),
 	}
-	if r.ID == "" {
+	if d.Approved == "" || given[registered] != nil {
 		return nil
 	}
+	r.ID = r.ComputeID()
+	d.Approved = r.ID
 	text, err := json.Marshal(r)
 	generated[registered] = map[string][]byte{r.ID + v1alpha1.SecretKeyRegistrationSuffix: text}
 	return err

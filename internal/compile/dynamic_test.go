@@ -18,10 +18,10 @@ import (
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
-// registrationOf is a registration that can be used; n makes its ID and its age in hours.
+// registrationOf is a registration that can be used; n makes its client ID, and with that its ID, and its age in hours.
 func registrationOf(n int) routing.Registration {
-	return routing.Registration{
-		ID: fmt.Sprintf("%020x", n), Kind: routing.KindPlatform, Name: "moodle", RegisteredAt: time.Unix(int64(n)*3600, 0).UTC(),
+	r := routing.Registration{
+		Kind: routing.KindPlatform, Name: "moodle", RegisteredAt: time.Unix(int64(n)*3600, 0).UTC(),
 		Platform: &routing.RegisteredPlatform{
 			PlatformLTI13: routing.PlatformLTI13{
 				Issuer: "https://lms.example", ClientID: fmt.Sprint(n), AuthenticationURL: "https://lms.example/auth", JWKSURL: "https://lms.example/jwks",
@@ -29,6 +29,8 @@ func registrationOf(n int) routing.Registration {
 			ClientConfigurationToken: "canary-of-the-configuration",
 		},
 	}
+	r.ID = r.ComputeID()
+	return r
 }
 
 func registeredTool() routing.RegisteredTool {
@@ -45,29 +47,36 @@ func TestRegistrationsAreKept(t *testing.T) {
 	id := func(n int) string { return registrationOf(n).ID }
 	other := registrationOf(3)
 	other.Platform.Issuer = "https://evil.example"
-	tool := routing.Registration{ID: id(9), Kind: routing.KindTool, Tool: new(registeredTool())}
+	tool := routing.Registration{Kind: routing.KindTool, Tool: new(registeredTool())}
+	tool.ID = tool.ComputeID()
 	badID := registrationOf(9)
 	badID.ID = "../../" + id(9)[6:]
+	otherKind := registrationOf(9)
+	otherKind.Kind = routing.KindTool
+	otherKind.ID = otherKind.ComputeID()
 	huge := registrationOf(9)
 	huge.Platform.JWKS = strings.Repeat("x", maxRegistrationBytes)
+	huge.ID = huge.ComputeID()
 	for name, test := range map[string]struct {
 		before, reported []routing.Registration
 		approved         string
 		after, added     []int
 	}{
-		"nothing of nothing":                       {},
-		"the first":                                {reported: of(1), after: []int{1}, added: []int{1}},
-		"nothing is new":                           {before: of(1, 2), reported: of(1, 2), after: []int{1, 2}},
-		"the handler has forgotten":                {before: of(1, 2), approved: id(1), after: []int{1, 2}},
-		"the newest four":                          {before: of(1, 2, 3), reported: of(1, 2, 3, 4, 5), after: []int{2, 3, 4, 5}, added: []int{4, 5}},
-		"the approved one and the newest":          {before: of(1, 2, 3, 4), reported: of(5, 6), approved: id(1), after: []int{1, 4, 5, 6}, added: []int{5, 6}},
-		"an old one that is approved comes back":   {before: of(2, 3, 4, 5), reported: of(1), approved: id(1), after: []int{1, 3, 4, 5}, added: []int{1}},
-		"an old one that nobody approved does not": {before: of(2, 3, 4, 5), reported: of(1), after: []int{2, 3, 4, 5}},
-		"many that are reported again and again":   {before: of(6, 7, 8, 9), reported: of(1, 2, 3, 4, 5, 6, 7, 8, 9), after: []int{6, 7, 8, 9}},
-		"other values under an ID that is known":   {before: of(3), reported: []routing.Registration{other}, approved: id(3), after: []int{3}},
-		"a tool at a platform":                     {before: of(1), reported: []routing.Registration{tool}, after: []int{1}},
-		"an ID that is a path":                     {before: of(1), reported: []routing.Registration{badID}, after: []int{1}},
-		"one that is too large":                    {before: of(1), reported: []routing.Registration{huge}, after: []int{1}},
+		"nothing of nothing":                        {},
+		"the first":                                 {reported: of(1), after: []int{1}, added: []int{1}},
+		"nothing is new":                            {before: of(1, 2), reported: of(1, 2), after: []int{1, 2}},
+		"the handler has forgotten":                 {before: of(1, 2), approved: id(1), after: []int{1, 2}},
+		"the newest four":                           {before: of(1, 2, 3), reported: of(1, 2, 3, 4, 5), after: []int{2, 3, 4, 5}, added: []int{4, 5}},
+		"the approved one and the newest":           {before: of(1, 2, 3, 4), reported: of(5, 6), approved: id(1), after: []int{1, 4, 5, 6}, added: []int{5, 6}},
+		"an old one that is approved comes back":    {before: of(2, 3, 4, 5), reported: of(1), approved: id(1), after: []int{1, 3, 4, 5}, added: []int{1}},
+		"an old one that nobody approved does not":  {before: of(2, 3, 4, 5), reported: of(1), after: []int{2, 3, 4, 5}},
+		"many that are reported again and again":    {before: of(6, 7, 8, 9), reported: of(1, 2, 3, 4, 5, 6, 7, 8, 9), after: []int{6, 7, 8, 9}},
+		"other values under an ID that is known":    {before: of(3), reported: []routing.Registration{other}, approved: id(3), after: []int{3}},
+		"other values under an ID that is approved": {reported: []routing.Registration{other}, approved: id(3)},
+		"values of a tool under a platform's kind":  {before: of(1), reported: []routing.Registration{otherKind}, after: []int{1}},
+		"a tool at a platform":                      {before: of(1), reported: []routing.Registration{tool}, after: []int{1}},
+		"an ID that is a path":                      {before: of(1), reported: []routing.Registration{badID}, after: []int{1}},
+		"one that is too large":                     {before: of(1), reported: []routing.Registration{huge}, after: []int{1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := map[string][]byte{"of somebody else": []byte("x")}
@@ -90,14 +99,12 @@ func TestRegistrationsAreKept(t *testing.T) {
 			if got := slices.Sorted(maps.Keys(merged)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
 				t.Errorf("kept are %v", got)
 			}
-			slices.Sort(added)
-			if len(added) != len(test.added) {
-				t.Errorf("added: %v", added)
+			want = nil
+			for _, n := range test.added {
+				want = append(want, id(n))
 			}
-			for i, n := range test.added {
-				if added[i] != id(n) {
-					t.Errorf("added: %v", added)
-				}
+			if slices.Sort(added); !slices.Equal(added, slices.Sorted(slices.Values(want))) {
+				t.Errorf("added: %v", added)
 			}
 			for key, text := range untouched {
 				if string(data[key]) != string(text) || merged[key] != nil && string(merged[key]) != string(text) {
@@ -116,6 +123,18 @@ func TestRegistrationsAreKept(t *testing.T) {
 		t.Errorf("%s", merged)
 	}
 	if merged, added, _ := MergeRegistrations(routing.KindPlatform, data, of(1), id(1)); len(added) != 1 || decoded(routing.KindPlatform, id(1), merged[id(1)+".json"]) == nil {
+		t.Errorf("not mended: %s", merged)
+	}
+	// The same of values that were changed under the ID of others.
+	text, err := json.Marshal(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = map[string][]byte{id(3) + ".json": text}
+	if found := decodeRegistrations(routing.KindPlatform, data); len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+	if merged, added, _ := MergeRegistrations(routing.KindPlatform, data, of(3), id(3)); len(added) != 1 || decoded(routing.KindPlatform, id(3), merged[id(3)+".json"]) == nil {
 		t.Errorf("not mended: %s", merged)
 	}
 }

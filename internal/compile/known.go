@@ -87,14 +87,15 @@ func decoded(kind, id string, text []byte) *routing.Registration {
 	return r
 }
 
-// plausible tells whether a registration is one of that kind and ID, of a size that can be kept. Whether its values can be
+// plausible tells whether a registration is one of that kind, of a size that can be kept, and with the ID that its values
+// have: neither a launch handler nor a database supplies others under an ID that was approved. Whether the values can be
 // used is asked when it is approved.
 func plausible(kind, id string, r *routing.Registration) bool {
-	if r.ID != id || !isRegistrationID(id) || (r.Platform != nil) != (kind == routing.KindPlatform) || (r.Tool != nil) != (kind == routing.KindTool) {
+	if r.Kind != kind || r.ID != id || (r.Platform != nil) != (kind == routing.KindPlatform) || (r.Tool != nil) != (kind == routing.KindTool) {
 		return false
 	}
 	text, err := json.Marshal(r)
-	return err == nil && len(text) <= maxRegistrationBytes
+	return err == nil && len(text) <= maxRegistrationBytes && r.ComputeID() == id
 }
 
 // registrationID is the ID in a data key such as 0123456789abcdef0123.json.

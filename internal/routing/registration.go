@@ -2,7 +2,12 @@
 
 package routing
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
 
 // ParamRegistrationToken carries the token of a RegistrationLink in our registration initiation URL.
 const ParamRegistrationToken = "token"
@@ -25,7 +30,7 @@ type Registrations struct {
 
 // Registration is what one dynamic registration produced. Nothing of it is used before it is approved.
 type Registration struct {
-	// ID is what spec approves: the first 20 hexadecimal digits of a SHA-256 over all values that a launch relies on.
+	// ID is what spec approves, see ComputeID.
 	ID string `json:"id"`
 	// Kind is KindPlatform or KindTool, and Name the object that the link belongs to.
 	Kind         string    `json:"kind"`
@@ -59,4 +64,35 @@ type RegisteredTool struct {
 	Scopes []string `json:"scopes,omitempty"`
 	// Parameters are custom parameters that the tool asks for in every launch.
 	Parameters []Parameter `json:"parameters,omitempty"`
+}
+
+// registrationIDDigits is how much of the hash an ID is: 80 bits, which nobody meets by trying, since each try takes a link.
+const registrationIDDigits = 20
+
+// ComputeID names the registration of an object by all values that a launch relies on: equal values have equal IDs, and
+// nobody can change a value under an ID that was approved. It is the beginning of a SHA-256 in hexadecimal digits. IDs that
+// were approved are computed again: a value that comes to count later may do so only where it is set.
+func (r *Registration) ComputeID() string {
+	one := func(value string) []string { return []string{value} }
+	var values [][]string
+	if p := r.Platform; p != nil {
+		values = append(values, one(p.Issuer), one(p.ClientID), one(p.AuthenticationURL), one(p.AccessTokenURL),
+			one(p.AccessTokenAudience), one(p.JWKSURL), one(p.JWKS), one(p.DeploymentID))
+	}
+	if t := r.Tool; t != nil {
+		var parameters []string
+		for _, p := range t.Parameters {
+			parameters = append(parameters, p.Name, p.Value)
+		}
+		// A list of nothing reads like none when it was stored.
+		redirectURIs := append([]string(nil), t.RedirectURIs...)
+		values = append(values, one(t.LoginInitiationURL), one(t.JWKSURL), one(t.JWKS), redirectURIs, one(t.LaunchURL), one(t.DeepLinkingURL), parameters)
+	}
+	// JSON is a canonical encoding of lists of valid UTF-8.
+	text, err := json.Marshal([]any{r.Kind, r.Name, values})
+	if err != nil {
+		panic(err) // strings and lists always have an encoding
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])[:registrationIDDigits]
 }

@@ -129,14 +129,14 @@ func (g *Registrar) register(ctx context.Context, v *visit, p *routing.Platform,
 	if err != nil {
 		return nil, err
 	}
-	return newRegistration(routing.KindPlatform, p.Name, &routing.RegisteredPlatform{
+	return named(&routing.Registration{Kind: routing.KindPlatform, Name: p.Name, Platform: &routing.RegisteredPlatform{
 		PlatformLTI13: routing.PlatformLTI13{
 			Issuer: configuration.Issuer, ClientID: answer.ClientID, AuthenticationURL: configuration.AuthenticationURL,
 			AccessTokenURL: configuration.AccessTokenURL, AccessTokenAudience: configuration.AccessTokenAudience, JWKSURL: configuration.JWKSURL,
 		},
 		DeploymentID: answer.DeploymentID, Product: configuration.Product, Version: configuration.Version,
 		ClientConfigurationURL: answer.ClientURL, ClientConfigurationToken: answer.ClientToken,
-	}, nil), nil
+	}}), nil
 }
 
 // configuration fetches what a platform says about itself. A redirect is not followed: the host that the administrator was

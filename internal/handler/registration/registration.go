@@ -20,7 +20,6 @@ import (
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
-	"github.com/lti-operator/lti-operator/internal/lti/registration"
 	"github.com/lti-operator/lti-operator/internal/lti/service"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -149,21 +148,9 @@ func (g *Registrar) List(ctx context.Context) (routing.Registrations, error) {
 	return all, nil
 }
 
-// newRegistration names what was registered by all values that a launch relies on.
-func newRegistration(kind, name string, platform *routing.RegisteredPlatform, tool *routing.RegisteredTool) *routing.Registration {
-	r := &routing.Registration{Kind: kind, Name: name, Platform: platform, Tool: tool}
-	one := func(value string) []string { return []string{value} }
-	if p := platform; p != nil {
-		r.ID = registration.ID(kind, name, one(p.Issuer), one(p.ClientID), one(p.AuthenticationURL), one(p.AccessTokenURL),
-			one(p.AccessTokenAudience), one(p.JWKSURL), one(p.JWKS), one(p.DeploymentID))
-	}
-	if t := tool; t != nil {
-		var parameters []string
-		for _, p := range t.Parameters {
-			parameters = append(parameters, p.Name, p.Value)
-		}
-		r.ID = registration.ID(kind, name, one(t.LoginInitiationURL), one(t.JWKSURL), one(t.JWKS), t.RedirectURIs, one(t.LaunchURL), one(t.DeepLinkingURL), parameters)
-	}
+// named gives a registration its ID.
+func named(r *routing.Registration) *routing.Registration {
+	r.ID = r.ComputeID()
 	return r
 }
 

@@ -53,7 +53,7 @@ func (g *Registrar) answerTool(rw http.ResponseWriter, r *http.Request, v *visit
 		return err
 	}
 	if _, err := g.once(r.Context(), link, func(context.Context) (*routing.Registration, error) {
-		return newRegistration(routing.KindTool, t.Name, nil, registeredTool(asked)), nil
+		return named(&routing.Registration{Kind: routing.KindTool, Name: t.Name, Tool: registeredTool(asked)}), nil
 	}); err != nil {
 		return err
 	}

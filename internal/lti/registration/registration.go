@@ -14,8 +14,6 @@
 package registration
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -53,23 +51,6 @@ const (
 	ResourceLinkRequest = "LtiResourceLinkRequest"
 	DeepLinkingRequest  = "LtiDeepLinkingRequest"
 )
-
-// idDigits is how much of the hash an ID is: 80 bits, which nobody meets by trying,
-// since each try takes a link.
-const idDigits = 20
-
-// ID names the registration of an object by all values that a launch relies on: equal
-// values have equal IDs, and nobody can change a value under an ID that was approved.
-// It is the beginning of a SHA-256 in hexadecimal digits.
-func ID(kind, name string, values ...[]string) string {
-	// JSON is a canonical encoding of lists of valid UTF-8.
-	text, err := json.Marshal([]any{kind, name, values})
-	if err != nil {
-		panic(err) // strings and lists always have an encoding
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])[:idDigits]
-}
 
 // metadata is the request of a tool and, with a client ID, the answer to it (DR
 // sections 3.5.1 and 3.6).

@@ -473,34 +473,6 @@ func TestMetadataOfRealTools(t *testing.T) {
 	}
 }
 
-// The ID is that of the values: each of them counts, and none can pass for another.
-func TestID(t *testing.T) {
-	base := ID("platform", "moodle", []string{"a"}, []string{"b", "c"}, nil)
-	// Approved IDs outlive the program that made them.
-	if base != "8797cbd234239e6f6341" {
-		t.Errorf("ID %q", base)
-	}
-	seen := map[string]bool{base: true}
-	for i, other := range []string{
-		ID("tool", "moodle", []string{"a"}, []string{"b", "c"}, nil),
-		ID("platform", "moodle2", []string{"a"}, []string{"b", "c"}, nil),
-		ID("platform", "moodle", []string{"a", "b"}, []string{"c"}, nil),
-		ID("platform", "moodle", []string{"a"}, []string{"c", "b"}, nil),
-		ID("platform", "moodle", []string{"a"}, []string{"bc"}, nil),
-		ID("platform", "moodle", []string{"a"}, []string{`b","c`}, nil),
-		ID("platform", "moodle", []string{"a"}, []string{"b", "c"}, []string{""}),
-		ID("platform", "moodle", []string{"a"}, []string{"b", "c"}),
-	} {
-		if seen[other] {
-			t.Errorf("ID %d is that of other values", i)
-		}
-		seen[other] = true
-	}
-	if again := ID("platform", "moodle", []string{"a"}, []string{"b", "c"}, nil); again != base {
-		t.Error("equal values have different IDs")
-	}
-}
-
 func TestSecretsAreNotPrinted(t *testing.T) {
 	const secret = "canary-registration-token"
 	for _, v := range []any{
