@@ -125,6 +125,7 @@ func samples() map[string]page {
 			Title: "Working safely at height", Action: "/platforms/moodle/login?lti_login=window",
 			Fields: []Field{{"iss", "https://moodle.example.edu"}, {"lti_message_hint", `{"quoted": "& <tagged>"}`}},
 		},
+		"login-untitled": LoginInNewWindow{Action: "/platforms/moodle/login?lti_login=window"},
 	}
 }
 
@@ -358,6 +359,16 @@ func TestEveryPageHasAHeading(t *testing.T) {
 		body := get(t, p, View{}).Body.String()
 		if strings.Count(body, "<h1>") != 1 || strings.Contains(body, "<h1></h1>") || strings.Contains(body, "<title></title>") {
 			t.Errorf("%s: no heading or title in:\n%s", name, body)
+		}
+	}
+}
+
+// A login does not tell whether it begins a launch or a choice, so that the page may not either.
+func TestALoginIsNotSaidToOpenAnActivity(t *testing.T) {
+	for lang, word := range map[string]string{"en": "activit", "nl": "activiteit"} {
+		body := get(t, LoginInNewWindow{Action: "/x"}, View{Lang: lang}).Body.String()
+		if strings.Contains(strings.ToLower(body), word) {
+			t.Errorf("%s: the page speaks of an activity:\n%s", lang, body)
 		}
 	}
 }

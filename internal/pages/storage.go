@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"html/template"
@@ -104,9 +105,10 @@ func (s PlatformStorage) write(w http.ResponseWriter, v View, p policy, form Aut
 }
 
 // LoginInNewWindow is the page with the button that begins a login once more, in a new,
-// top-level window, where cookies are kept.
+// top-level window, where cookies are kept. Whether an activity is opened or one is
+// chosen, a login does not tell.
 type LoginInNewWindow struct {
-	// Title is that of the activity, "" for one that is not known yet.
+	// Title is that of the activity, "" for one that is not known yet, or none.
 	Title string
 	// Action is where Fields are posted: an absolute http or https URL, or a path.
 	Action string
@@ -120,6 +122,6 @@ func (l LoginInNewWindow) Write(w http.ResponseWriter, v View) error {
 	}
 	lang, c := v.catalog()
 	return render(w, "login", http.StatusOK, policy{frame: v.frame(framedByDefault)}, map[string]any{
-		"Lang": lang, "UI": c.UI, "Title": c.heading(l.Title), "Page": l,
+		"Lang": lang, "UI": c.UI, "Title": cmp.Or(l.Title, c.UI["loginButton"]), "Page": l,
 	})
 }
