@@ -47,7 +47,27 @@ var ingressKind = networkingv1.SchemeGroupVersion.WithKind("Ingress")
 
 // expose makes the Ingress or the HTTPRoute that an academy asks for. The other one, and both when none is asked for, goes
 // once there is nothing to wait for: an academy that changes from one to the other stays reachable.
+//
+// What was made stays made for its generation while the API server cannot be asked.
 func (w *Workload) expose(ctx context.Context, academy *v1alpha1.LTIAcademy, objects workload.Objects) (Exposure, error) {
+	found, err := w.leadOrWithdraw(ctx, academy, objects)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch was := w.exposed[academy.UID]; {
+	case found.Status == metav1.ConditionTrue:
+		if w.exposed == nil {
+			w.exposed = map[types.UID]exposed{}
+		}
+		w.exposed[academy.UID] = exposed{academy.Generation, found}
+	case found.Status == metav1.ConditionUnknown && was.generation == academy.Generation:
+		found = was.result
+	default:
+		delete(w.exposed, academy.UID)
+	}
+	return found, err
+}
+
+func (w *Workload) leadOrWithdraw(ctx context.Context, academy *v1alpha1.LTIAcademy, objects workload.Objects) (Exposure, error) {
 	var found Exposure
 	var err error
 	wanted := map[schema.GroupVersionKind]bool{}

@@ -53,6 +53,15 @@ type Workload struct {
 	applied map[workloadObject]applied
 	// withdrawn are the objects of spec.exposure that are known not to be there, or none of ours.
 	withdrawn map[workloadObject]bool
+	// exposed is the newest generation of each academy whose spec.exposure was carried out. Its status says the same, but
+	// what is read of that may be older.
+	exposed map[types.UID]exposed
+}
+
+// exposed is what came of spec.exposure in a generation.
+type exposed struct {
+	generation int64
+	result     Exposure
 }
 
 // workloadObject names one object of a workload.
