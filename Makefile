@@ -171,7 +171,7 @@ demo: build hack/peers/node_modules/.stamp ## Run operator, launch handler, a pl
 .PHONY: demo-check
 demo-check: build hack/peers/node_modules/.stamp ## Run the demo and let a browser check that its launches work.
 	hack/tools/ensure.sh chromium postgres
-	go test -tags browser -count=1 -run InABrowser ./internal/pages ./internal/handler
+	go test -tags browser -count=1 -p 1 -run InABrowser ./internal/pages ./internal/handler
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/demo --check
 
 hack/peers/node_modules/.stamp: hack/peers/package.json hack/peers/package-lock.json

@@ -2,6 +2,7 @@
 // *.localhost on one port and run these checks with it; the head of each says what else it is given.
 //
 // CHECK_ONLY         run only the checks whose text contains this
+// CHECK_ONE_PROCESS  1: the browser keeps all sites in one process
 // CHROMIUM           the browser (/usr/bin/chromium)
 import { chromium } from 'playwright-core';
 
@@ -14,7 +15,9 @@ export const at = (host, path = '/') => `http://${host}.localhost:${port}${path}
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],
+  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
+    // One process for all sites: Playwright may lose sight of a frame of another site, and then waits for it without end.
+    ...(process.env.CHECK_ONE_PROCESS ? ['--disable-site-isolation-trials'] : [])],
 });
 let passed = 0;
 let failed = 0;
