@@ -49,7 +49,7 @@ func WebURL(s string) bool {
 // nobody else's business.
 func SafeURL(s string) bool {
 	u, ok := parseWebURL(s)
-	return ok && (u.Scheme == "https" || loopbackHost(u.Hostname()))
+	return ok && (u.Scheme == "https" || LoopbackHost(u.Hostname()))
 }
 
 func parseWebURL(s string) (*url.URL, bool) {
@@ -57,9 +57,9 @@ func parseWebURL(s string) (*url.URL, bool) {
 	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil
 }
 
-// loopbackHost reports whether a host of a URL cannot be anything but loopback
+// LoopbackHost reports whether a host of a URL cannot be anything but loopback
 // (localhost and names below it: RFC 6761 section 6.3).
-func loopbackHost(host string) bool {
+func LoopbackHost(host string) bool {
 	host = strings.ToLower(host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true

@@ -49,7 +49,7 @@ func (p *Platform) authorize(rw http.ResponseWriter, r *http.Request) {
 		var problem *launch.AuthError
 		switch {
 		case errors.Is(err, errRepost):
-			return pages.AutoSubmit{Action: r.URL.Path, Fields: append(fieldsOf(params), pages.Field{Name: paramReposted, Value: "1"})}.
+			return pages.AutoSubmit{Action: r.URL.Path, Fields: append(web.FieldsOf(params), pages.Field{Name: paramReposted, Value: "1"})}.
 				Write(rw, web.View(r, &v.about))
 		case errors.As(err, &problem):
 			p.Web.Note(r, &v.about, problem.Refusal)
@@ -59,7 +59,7 @@ func (p *Platform) authorize(rw http.ResponseWriter, r *http.Request) {
 		default:
 			p.Web.Metrics.Launch(&v.about, "")
 		}
-		return pages.AutoSubmit{Action: reply.RedirectURI, Fields: fieldsOf(form)}.Write(rw, web.View(r, &v.about))
+		return pages.AutoSubmit{Action: reply.RedirectURI, Fields: web.FieldsOf(form)}.Write(rw, web.View(r, &v.about))
 	})
 }
 

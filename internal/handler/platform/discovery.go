@@ -7,7 +7,6 @@ import (
 
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
-	"github.com/lti-operator/lti-operator/internal/lti/deeplink"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
@@ -62,9 +61,9 @@ func (p *Platform) discovery(rw http.ResponseWriter, r *http.Request) {
 		if t.Registration != nil && t.Active && p.Now().Before(t.Registration.ExpiresAt) {
 			registration = routing.ToolRegistrationURL(v.Academy.URL, t.Name)
 		}
-		messages := []supportedMessage{{"LtiResourceLinkRequest"}}
+		messages := []supportedMessage{{lti.MessageResourceLink}}
 		if t.DeepLinking != routing.ServiceDisabled {
-			messages = append(messages, supportedMessage{deeplink.MessageRequest})
+			messages = append(messages, supportedMessage{lti.MessageDeepLinking})
 		}
 		web.WritePublicJSON(rw, configuration{
 			Issuer:                v.Academy.URL,

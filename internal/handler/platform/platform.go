@@ -5,7 +5,6 @@
 package platform
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -142,8 +141,6 @@ func storeRefusal(err error) error {
 		return lti.Refuse(lti.LaunchAlreadyUsed, "").Because(err)
 	case errors.Is(err, store.ErrNotFound):
 		return lti.Refuse(lti.LaunchExpired, "").Because(err)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
 	}
-	return err
+	return web.Unavailable(err)
 }

@@ -202,21 +202,13 @@ func (p *Platform) post12(rw http.ResponseWriter, r *http.Request, v *visit, a *
 		return err
 	}
 	p.Web.Metrics.Launch(&v.about, "")
-	view, page := web.View(r, &v.about), pages.AutoSubmit{Action: a.External.LTI12.LaunchURL, Fields: fieldsOf(form)}
+	view, page := web.View(r, &v.about), pages.AutoSubmit{Action: a.External.LTI12.LaunchURL, Fields: web.FieldsOf(form)}
 	if a.External.Presentation == routing.PresentationEmbedded {
 		frame := v.frame(a)
 		frame.Form, frame.ToolURLs = &page, []string{page.Action}
 		return frame.Write(rw, view)
 	}
 	return page.Write(rw, view)
-}
-
-func fieldsOf(params lti.Params) []pages.Field {
-	fields := make([]pages.Field, len(params))
-	for i, x := range params {
-		fields[i] = pages.Field{Name: x.Name, Value: x.Value}
-	}
-	return fields
 }
 
 // leave takes a learner who is done out of the frame, and back to where the academy wants them, with what the tool has to say

@@ -163,8 +163,6 @@ func storeRefusal(err error) error {
 		return lti.Refuse(lti.RegistrationLinkExpired, "").Because(err)
 	case errors.Is(err, store.ErrBusy), errors.Is(err, store.ErrLeaseLost):
 		return lti.Refuse(lti.RegistrationLinkBusy, "").Because(err)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
 	}
-	return err
+	return web.Unavailable(err)
 }

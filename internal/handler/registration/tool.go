@@ -59,10 +59,10 @@ func (g *Registrar) answerTool(rw http.ResponseWriter, r *http.Request, v *visit
 	}
 	granted := registration.Granted{
 		ClientID: platform.ClientID(t), DeploymentID: platform.DeploymentID(t), Scopes: platform.Scopes(t),
-		Messages: []string{registration.ResourceLinkRequest},
+		Messages: []string{lti.MessageResourceLink},
 	}
 	if t.DeepLinking != routing.ServiceDisabled {
-		granted.Messages = append(granted.Messages, registration.DeepLinkingRequest)
+		granted.Messages = append(granted.Messages, lti.MessageDeepLinking)
 	}
 	// 200, as in the example of DR section 3.6 and as other platforms do, not RFC 7591's 201.
 	web.WriteJSON(rw, http.StatusOK, asked.Answer(granted))

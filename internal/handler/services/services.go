@@ -6,7 +6,6 @@
 package services
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -219,10 +218,8 @@ func storeRefusal(unknown lti.Code, err error) error {
 		return lti.Refuse(lti.Replayed, "").Because(err)
 	case errors.Is(err, store.ErrTooMany):
 		return lti.Refuse(lti.LineItemsTooMany, "").Because(err)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
 	}
-	return err
+	return web.Unavailable(err)
 }
 
 // write answers with a media type of its own.

@@ -8,6 +8,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/handler/web"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/launch"
+	"github.com/lti-operator/lti-operator/internal/lti/service"
 	"github.com/lti-operator/lti-operator/internal/pages"
 )
 
@@ -46,16 +47,12 @@ func setFramedCookie(rw http.ResponseWriter) { http.SetCookie(rw, loginCookie(fr
 // in a new window.
 func (v *visit) tryCookies(rw http.ResponseWriter, r *http.Request, login *launch.LoginRequest) error {
 	if r.URL.Query().Get(paramLogin) != loginAgain {
-		query := r.URL.RawQuery
-		if query != "" {
-			query += "&"
-		}
 		setFramedCookie(rw)
-		web.Repeat(rw, v.base+r.URL.Path+"?"+query+paramLogin+"="+loginAgain)
+		web.Repeat(rw, service.AddQuery(v.base+r.URL.Path+"?"+r.URL.RawQuery, paramLogin, loginAgain))
 		return nil
 	}
 	name, _, _ := v.targetOf(login.TargetLinkURI, v.platform)
-	page := pages.LoginInNewWindow{Action: r.URL.Path + "?" + paramLogin + "=" + loginInWindow, Fields: fieldsOf(login.Params())}
+	page := pages.LoginInNewWindow{Action: r.URL.Path + "?" + paramLogin + "=" + loginInWindow, Fields: web.FieldsOf(login.Params())}
 	if activity := v.Activity(name); activity != nil && activity.Share != nil {
 		page.Title = activity.Title
 	}
@@ -79,7 +76,7 @@ func storageOf(registration *registration, login *launch.LoginRequest) *pages.Pl
 // fails, the login comes again without storage.
 func (v *visit) leaveAtPlatform(rw http.ResponseWriter, r *http.Request, login *launch.LoginRequest, at pages.PlatformStorage, secret, next string) error {
 	page := pages.LeaveAtPlatform{PlatformStorage: at, Value: secret, Next: next, Otherwise: pages.AutoSubmit{
-		Action: r.URL.Path + "?" + paramLogin + "=" + loginAgain, Fields: fieldsOf(login.Params()),
+		Action: r.URL.Path + "?" + paramLogin + "=" + loginAgain, Fields: web.FieldsOf(login.Params()),
 	}}
 	return page.Write(rw, web.View(r, &v.about))
 }
@@ -133,12 +130,4 @@ func (v *visit) askPlatform(rw http.ResponseWriter, r *http.Request, registratio
 		}
 	}
 	return page.Write(rw, web.View(r, &v.about))
-}
-
-func fieldsOf(params lti.Params) []pages.Field {
-	fields := make([]pages.Field, len(params))
-	for i, p := range params {
-		fields[i] = pages.Field(p)
-	}
-	return fields
 }

@@ -504,10 +504,8 @@ func storeRefusal(err error) error {
 		return lti.Refuse(lti.LaunchExpired, "").Because(err)
 	case errors.Is(err, store.ErrInvalid):
 		return lti.Refuse(lti.ParameterInvalid, "a value of the launch cannot be stored").Because(err)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return lti.Refuse(lti.StoreUnavailable, "").Because(err)
 	}
-	return err
+	return web.Unavailable(err)
 }
 
 // withCode adds the one-time code to the address of an activity.

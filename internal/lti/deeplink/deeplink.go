@@ -21,9 +21,9 @@ import (
 
 // Values of the claim message_type (DL section 4.2 and 4.4), and of version.
 const (
-	MessageRequest  = "LtiDeepLinkingRequest"
+	MessageRequest  = lti.MessageDeepLinking
 	MessageResponse = "LtiDeepLinkingResponse"
-	Version         = "1.3.0"
+	Version         = lti.MessageVersion
 )
 
 // Names of claims (DL section 4.4 and 4.5).
@@ -40,9 +40,9 @@ const (
 	claimErrorMessage = claimPrefix + "errormsg"
 	claimErrorLog     = claimPrefix + "errorlog"
 
-	claimDeployment  = "https://purl.imsglobal.org/spec/lti/claim/deployment_id"
-	claimMessageType = "https://purl.imsglobal.org/spec/lti/claim/message_type"
-	claimVersion     = "https://purl.imsglobal.org/spec/lti/claim/version"
+	claimDeployment  = lti.ClaimDeployment
+	claimMessageType = lti.ClaimMessageType
+	claimVersion     = lti.ClaimVersion
 )
 
 // ParameterResponse is the name of the form field that carries a response (DL

@@ -14,11 +14,11 @@ import (
 
 // Names of claims.
 const (
-	claimPrefix = "https://purl.imsglobal.org/spec/lti/claim/"
+	claimPrefix = lti.ClaimPrefix
 
-	claimMessageType  = claimPrefix + "message_type"
-	claimVersion      = claimPrefix + "version"
-	claimDeployment   = claimPrefix + "deployment_id"
+	claimMessageType  = lti.ClaimMessageType
+	claimVersion      = lti.ClaimVersion
+	claimDeployment   = lti.ClaimDeployment
 	claimTargetLink   = claimPrefix + "target_link_uri"
 	claimResourceLink = claimPrefix + "resource_link"
 	claimRoles        = claimPrefix + "roles"
@@ -36,10 +36,10 @@ const (
 )
 
 // messageResourceLink is the message type of a launch (Core section 5.3.1).
-const messageResourceLink = "LtiResourceLinkRequest"
+const messageResourceLink = lti.MessageResourceLink
 
 // messageVersion is the value of the version claim (Core section 5.3.2).
-const messageVersion = "1.3.0"
+const messageVersion = lti.MessageVersion
 
 // maxToken is the longest ID token that is read, in bytes. Tokens in the field
 // have two to six thousand.

@@ -148,7 +148,7 @@ func (m Member) wire() (wireMember, error) {
 		return w, errors.New("nrps: a member has no role")
 	}
 	if m.Message != nil {
-		w.Message = []wireMessage{{MessageType: "LtiResourceLinkRequest", Custom: m.Message.Custom}}
+		w.Message = []wireMessage{{MessageType: lti.MessageResourceLink, Custom: m.Message.Custom}}
 	}
 	return w, nil
 }

@@ -2,9 +2,10 @@ package registration
 
 import (
 	"errors"
-	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/lti-operator/lti-operator/internal/lti"
 )
 
 // parseAddress reads an address of another party, by the rules for one that is
@@ -27,25 +28,15 @@ func parseAddress(s string, limit int) (*url.URL, error) {
 	switch {
 	case u.User != nil:
 		return nil, errors.New("has a user name")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !lti.LoopbackHost(u.Hostname()):
 		return nil, errors.New("is not https")
-	case strings.Trim(u.Hostname(), hostCharacters) != "" && !loopback(u.Hostname()), u.Hostname() == "":
+	case strings.Trim(u.Hostname(), hostCharacters) != "" && !lti.LoopbackHost(u.Hostname()), u.Hostname() == "":
 		return nil, errors.New("has a host that is not plain ASCII")
 	}
 	return u, nil
 }
 
 const hostCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-
-// loopback reports whether a host cannot be another machine (RFC 6761 section 6.3).
-func loopback(host string) bool {
-	host = strings.ToLower(host)
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Zone() == "" && addr.IsLoopback()
-}
 
 // sameHost reports whether two addresses are at one host and port, by the rules of URLs
 // (RFC 3986 section 6.2): without case, and with the port of the scheme in place of none.

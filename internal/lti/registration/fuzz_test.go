@@ -27,7 +27,7 @@ func usable(t *testing.T, addresses ...string) {
 		if err != nil || strings.ContainsAny(a, "# \n\"<>") && u.Fragment != "" {
 			t.Fatalf("%q: %v", a, err)
 		}
-		if !strings.HasPrefix(a, "https://") && !loopback(u.Hostname()) {
+		if !strings.HasPrefix(a, "https://") && !lti.LoopbackHost(u.Hostname()) {
 			t.Fatalf("%q is not https", a)
 		}
 	}
@@ -118,7 +118,7 @@ func FuzzMetadata(f *testing.F) {
 			t.Fatalf("%+v", m)
 		}
 		// The tool can read our answer, and it is one that we could have asked for.
-		answer, err := json.Marshal(m.Answer(Granted{ClientID: "lab", DeploymentID: "lab", Scopes: scopes(), Messages: []string{ResourceLinkRequest}}))
+		answer, err := json.Marshal(m.Answer(Granted{ClientID: "lab", DeploymentID: "lab", Scopes: scopes(), Messages: []string{lti.MessageResourceLink}}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -105,7 +105,7 @@ func (m *Metadata) readAddresses(o, config object) error {
 		if _, err := parseAddress(message.TargetLinkURI, maxURL); err != nil {
 			return lti.Refuse(lti.RegistrationMetadataInvalid, "target_link_uri of a message %s", err.Error())
 		}
-		if message.Type == DeepLinkingRequest && m.DeepLinkingURL == "" {
+		if message.Type == lti.MessageDeepLinking && m.DeepLinkingURL == "" {
 			m.DeepLinkingURL = message.TargetLinkURI
 		}
 	}

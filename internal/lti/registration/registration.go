@@ -46,12 +46,6 @@ const (
 	toolConfiguration     = "https://purl.imsglobal.org/spec/lti-tool-configuration"
 )
 
-// Message types of LTI that a tool can register for.
-const (
-	ResourceLinkRequest = "LtiResourceLinkRequest"
-	DeepLinkingRequest  = "LtiDeepLinkingRequest"
-)
-
 // metadata is the request of a tool and, with a client ID, the answer to it (DR
 // sections 3.5.1 and 3.6).
 type metadata struct {

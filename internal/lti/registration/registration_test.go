@@ -119,7 +119,7 @@ func TestGoldenATool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := json.Marshal(m.Answer(Granted{ClientID: "lab", DeploymentID: "lab", Scopes: scopes(), Messages: []string{ResourceLinkRequest}}))
+	answer, err := json.Marshal(m.Answer(Granted{ClientID: "lab", DeploymentID: "lab", Scopes: scopes(), Messages: []string{lti.MessageResourceLink}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestRequestIsWhatThePlatformSupports(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Message{{
-		Type: DeepLinkingRequest, TargetLinkURI: us().LaunchURL, Label: "Acme Academy",
+		Type: lti.MessageDeepLinking, TargetLinkURI: us().LaunchURL, Label: "Acme Academy",
 		Placements: []string{"ContentArea", "https://canvas.instructure.com/lti/assignment_selection"},
 	}}
 	if diff := cmp.Diff(want, m.Tool.Messages); diff != "" || m.Scope != "https://purl.imsglobal.org/spec/lti-ags/scope/score" {

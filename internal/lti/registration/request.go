@@ -55,13 +55,13 @@ func NewRequest(c *Configuration, t Tool) ([]byte, error) {
 		Domain: t.Domain, Description: t.Description, TargetLinkURI: t.LaunchURL,
 		Parameters: map[string]string{}, Claims: claims(), Messages: []Message{},
 	}
-	for _, kind := range []string{ResourceLinkRequest, DeepLinkingRequest} {
+	for _, kind := range []string{lti.MessageResourceLink, lti.MessageDeepLinking} {
 		supported := slices.IndexFunc(c.messages, func(m Message) bool { return m.Type == kind })
 		if c.messagesListed && supported < 0 {
 			continue
 		}
 		message := Message{Type: kind, TargetLinkURI: t.LaunchURL, Label: t.Name}
-		if supported >= 0 && kind == DeepLinkingRequest {
+		if supported >= 0 && kind == lti.MessageDeepLinking {
 			message.Placements = only(placements(), c.messages[supported].Placements, true)
 		}
 		m.Tool.Messages = append(m.Tool.Messages, message)
