@@ -383,9 +383,6 @@ func TestAnAttemptThatIsRefusedLeavesTheLink(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if name == "slow configuration" && testing.Short() {
-				t.Skip("takes as long as we wait")
-			}
 			a, p := registrable(t), newPeerPlatform(t)
 			form := p.initiation()
 			c.spoil(p, form)
