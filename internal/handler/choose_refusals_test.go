@@ -282,6 +282,11 @@ func TestAHintForChoosing(t *testing.T) {
 	wrong = maps.Clone(form)
 	wrong.Set("login_hint", "guessed")
 	b.refusedToTool(b.authorize(wrong), lti.LearnerMismatch, "login_required")
+	undo := a.republish(func(table *routing.Table) {
+		toolIn(table, "lab").LTI13.DeepLinkingURL = "https://lab.example/elsewhere"
+	})
+	b.refusedToTool(b.authorize(form), lti.LaunchExpired, "login_required")
+	undo()
 	b.authorize(form).idToken()
 	b.refusedToTool(b.browser.again(nil), lti.LaunchAlreadyUsed, "login_required")
 	// A learner's launch does not become a request for authors, nor the other way round.

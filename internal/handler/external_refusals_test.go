@@ -299,6 +299,9 @@ func authorizeErrors() []refusal {
 			activityIn(t, "simulation").External = activityIn(t, "partner").External
 			t.ExternalCredentials = append(t.ExternalCredentials, routing.ExternalCredential{Activity: "simulation", ConsumerKey: partnerKey, Secrets: []string{partnerSecret}})
 		})},
+		refusal{name: "activity that has another address since", code: lti.LaunchExpired, posted: "login_required", do: moves(func(t *routing.Table) {
+			activityIn(t, "simulation").External.LTI13.ResourceURL = "https://lab.example/resources/simulation?lang=nl"
+		})},
 		refusal{name: "activity that was removed", code: lti.ActivityUnknown, posted: "access_denied", do: moves(func(t *routing.Table) {
 			t.Activities = slices.DeleteFunc(t.Activities, func(x routing.Activity) bool { return x.Name == "simulation" })
 		})},

@@ -26,6 +26,9 @@ type Hint struct {
 	Activity string `json:"a"`
 	// Author is set where activities are chosen.
 	Author *Author `json:"c,omitempty"`
+	// Target is the hash of the target_link_uri of the login initiation, see [Hint.AimedAt]. Empty in hints of versions that did
+	// not keep it.
+	Target string `json:"u,omitempty"`
 	// LearnerID is who opens the activity, as the tool knows them. It is also the login_hint.
 	LearnerID string `json:"l"`
 	// Framed says that the tool is shown in a frame of a page of ours.
@@ -68,6 +71,17 @@ func (s *Sealer) OpenHint(sealed string, now time.Time) (*Hint, error) {
 // name.
 func (h *Hint) FromBrowser(cookies ...string) bool {
 	return fromBrowser(prefixHint, h.Browser, cookies)
+}
+
+const prefixTarget = "target link URI"
+
+// AimAt keeps the target_link_uri that the login initiation names. The address itself may be too long for one of ours.
+func (h *Hint) AimAt(targetLinkURI string) { h.Target = bindingOf(prefixTarget, targetLinkURI) }
+
+// AimedAt tells whether the login initiation named this target_link_uri, as the launch that follows it has to (1EdTech LTI Core
+// 1.3 section 5.3.4). A hint that does not know is believed: during an update it may come from a replica of an older version.
+func (h *Hint) AimedAt(targetLinkURI string) bool {
+	return h.Target == "" || h.Target == bindingOf(prefixTarget, targetLinkURI)
 }
 
 // ForgottenAt is until when it must be remembered that the hint was used.

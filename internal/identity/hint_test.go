@@ -118,3 +118,26 @@ func TestAServiceTokenIsForOneToolAndItsScopes(t *testing.T) {
 		}
 	}
 }
+
+func TestAHintKnowsItsTarget(t *testing.T) {
+	const target = "https://lab.example/resources/simulation?lang=en"
+	s := hintSealer(t, "a")
+	hint := Hint{Tool: "lab", LearnerID: "learner"}
+	if !hint.AimedAt(target) || !hint.AimedAt("") {
+		t.Error("a hint of an older version is not believed")
+	}
+	hint.AimAt(target)
+	sealed, _, err := s.NewHint(hint, hinted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := s.OpenHint(sealed, hinted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{target: true, target + "&x=1": false, "https://lab.example/resources/simulation": false, "": false} {
+		if h.AimedAt(address) != want {
+			t.Errorf("aimed at %q: %t", address, !want)
+		}
+	}
+}

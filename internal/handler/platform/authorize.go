@@ -152,7 +152,7 @@ func (v *visit) purposeOf(t *routing.Tool, hint *identity.Hint) (purpose, error)
 		if err := v.mayChoose(t, *hint.Author); err != nil {
 			return nil, err
 		}
-		return choosing{*hint.Author}, nil
+		return choosing{*hint.Author}, sameTarget(hint, deepLinkingURL(t))
 	}
 	activity, tool, err := v.findActivity(hint.Activity)
 	if err != nil {
@@ -161,7 +161,16 @@ func (v *visit) purposeOf(t *routing.Tool, hint *identity.Hint) (purpose, error)
 	if tool != t {
 		return nil, lti.Refuse(lti.NotExternal, "the activity has moved to another tool")
 	}
-	return opening{activity}, nil
+	return opening{activity}, sameTarget(hint, activity.External.LTI13.ResourceURL)
+}
+
+// sameTarget checks that the launch goes where the login initiation said. Its address may have been changed in between; then it
+// begins anew, since a tool must refuse another one.
+func sameTarget(hint *identity.Hint, target string) error {
+	if !hint.AimedAt(target) {
+		return lti.Refuse(lti.LaunchExpired, "the target link URI has changed since the login initiation")
+	}
+	return nil
 }
 
 // opening opens an activity.

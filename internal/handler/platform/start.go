@@ -146,6 +146,7 @@ func (p *Platform) initiate(rw http.ResponseWriter, r *http.Request, v *visit, a
 // login begins a launch at a tool: it binds the hint to the browser, and returns where to send that.
 func (p *Platform) login(rw http.ResponseWriter, v *visit, t *routing.Tool, target string, hint identity.Hint) (string, error) {
 	hint.Tool = t.Name
+	hint.AimAt(target)
 	sealed, cookie, err := v.sealer.NewHint(hint, p.Now())
 	if err != nil {
 		return "", err
