@@ -62,6 +62,7 @@ type Handler struct {
 	config   *configdir.Watcher
 	store    store.Store
 	now      func() time.Time
+	random   io.Reader
 	web      *web.Responder
 	tool     *tool.Tool
 	platform *platform.Platform
@@ -118,7 +119,7 @@ func New(o Options) (*Handler, error) {
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}
-	h := &Handler{log: o.Log, registry: o.Registry, store: o.Store, now: o.Now, fetcher: &guardedFetcher{}}
+	h := &Handler{log: o.Log, registry: o.Registry, store: o.Store, now: o.Now, random: o.Random, fetcher: &guardedFetcher{}}
 	h.metrics = web.NewMetrics(o.Registry)
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
@@ -187,7 +188,7 @@ func (h *Handler) use(index *routing.Index) {
 
 // serve makes a new table the one that all roles serve from.
 func (h *Handler) serve(index *routing.Index) error {
-	sealer, err := identity.NewSealer(rand.Reader, index.Keys.StateKeys...)
+	sealer, err := identity.NewSealer(h.random, index.Keys.StateKeys...)
 	if err != nil {
 		return fmt.Errorf("keys of the sign-in: %w", err)
 	}
