@@ -82,6 +82,12 @@ func TestAssertionsThatAreRefused(t *testing.T) {
 		"foreign key that is in the header": {
 			c.signedBy(jwt.SigningMethodRS256, rivalKey(), map[string]any{"jwk": keys.PublicJWK(&rivalKey().PublicKey)}), lti.SignatureInvalid,
 		},
+		"foreign key in a certificate at an address": {
+			c.signedBy(jwt.SigningMethodRS256, rivalKey(), map[string]any{"x5u": "https://evil.example/certificate.pem", "kid": "evil"}), lti.KeyUnknown,
+		},
+		"foreign key in a certificate": {
+			c.signedBy(jwt.SigningMethodRS256, rivalKey(), map[string]any{"x5c": []string{"Y2VydGlmaWNhdGU="}}), lti.SignatureInvalid,
+		},
 		"critical extension":             {c.signedBy(jwt.SigningMethodRS256, labKey(), map[string]any{"crit": []string{"x"}}), lti.TokenMalformed},
 		"of another issuer":              {c.assertion(with("iss", "rival")), lti.IssuerMismatch},
 		"about another client":           {c.assertion(with("sub", "rival")), lti.IssuerMismatch},
@@ -110,7 +116,7 @@ func TestAssertionsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %s instead of %s", name, got, tt.code)
 			continue
 		}
-		if got := a.refusedJSON(x, tt.code); got != "invalid_client" || x.Code != http.StatusBadRequest && tt.code != lti.KeysUnreachable {
+		if got := a.refusedJSON(x, tt.code); got != "invalid_client" || x.Code != http.StatusBadRequest {
 			t.Errorf("%s: error %s", name, got)
 		}
 	}

@@ -85,6 +85,28 @@ const hostileText = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.
 // markup of hostileText that must not be in a page.
 var hostileMarkup = []string{"<script>alert", "<img", `"'>`, "</title></", "onerror=alert(1)>"}
 
+// harmless checks that nothing of hostileText is markup on a page, and that the page runs no script but ours.
+func (x answer) harmless(name string) {
+	x.t.Helper()
+	body := x.Body.String()
+	for _, markup := range hostileMarkup {
+		if strings.Contains(body, markup) {
+			x.t.Errorf("%s: %q is on the page: %s", name, markup, body)
+		}
+	}
+	if x.Code >= http.StatusOK && x.Code < 300 || x.Code >= 400 {
+		csp := x.Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "base-uri 'none'") || x.Header().Get("X-Content-Type-Options") != "nosniff" {
+			x.t.Errorf("%s: Content-Security-Policy %q", name, csp)
+		}
+	}
+	for header := range x.Header() {
+		if strings.ContainsAny(x.Header().Get(header), "\r\n") {
+			x.t.Errorf("%s: header %s is two", name, header)
+		}
+	}
+}
+
 // Moodle's LTI pages repeated parameters of the request without escaping them. Here pages repeat none; titles, which
 // come from the configuration, are escaped, and the Content-Security-Policy runs no script but ours.
 func lessonEscaping(t *testing.T, a *academy) {
@@ -95,23 +117,7 @@ func lessonEscaping(t *testing.T, a *academy) {
 	a.publish()
 	check := func(name string, x answer) {
 		t.Helper()
-		body := x.Body.String()
-		for _, markup := range hostileMarkup {
-			if strings.Contains(body, markup) {
-				t.Errorf("%s: %q is on the page: %s", name, markup, body)
-			}
-		}
-		if x.Code >= http.StatusOK && x.Code < 300 || x.Code >= 400 {
-			csp := x.Header().Get("Content-Security-Policy")
-			if !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") || !strings.Contains(csp, "base-uri 'none'") || x.Header().Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("%s: Content-Security-Policy %q", name, csp)
-			}
-		}
-		for header := range x.Header() {
-			if strings.ContainsAny(x.Header().Get(header), "\r\n") {
-				t.Errorf("%s: header %s is two", name, header)
-			}
-		}
+		x.harmless(name)
 	}
 	// Every parameter of a login and of a form, its name too.
 	for field := range loginForm(moodle(), "height") {

@@ -20,7 +20,7 @@ type lesson struct {
 func TestLessons(t *testing.T) {
 	var learned []string
 	var mu sync.Mutex
-	for _, group := range [][]lesson{tokenLessons(), peopleLessons(), pageLessons(), formLessons()} {
+	for _, group := range [][]lesson{tokenLessons(), peopleLessons(), pageLessons(), formLessons(), externalLessons()} {
 		for _, l := range group {
 			t.Run(l.id, func(t *testing.T) {
 				l.test(t, newAcademy(t))

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -273,6 +274,22 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// unique checks that a value, in base64, comes from the source, has at least 128 bits, and was not seen before.
+func (r *countingReader) unique(t *testing.T, seen map[string]bool, what, value string) {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil || len(raw) < 16 {
+		t.Fatalf("%s %q has %d bytes (%v)", what, value, len(raw), err)
+	}
+	if !bytes.Contains(r.all.Bytes(), raw) {
+		t.Fatalf("%s does not come from the injected source", what)
+	}
+	if seen[value] {
+		t.Fatalf("%s repeats", what)
+	}
+	seen[value] = true
+}
+
 // packback/lti-1p3-tool before 5.0 made nonces with a predictable generator, and others still use Math.random. Here they
 // are 192 bits of the source that the handler was given, which is crypto/rand.
 func lessonNonceRandom(t *testing.T, a *academy) {
@@ -282,17 +299,7 @@ func lessonNonceRandom(t *testing.T, a *academy) {
 	seen := map[string]bool{}
 	unique := func(what, value string) {
 		t.Helper()
-		raw, err := base64.RawURLEncoding.DecodeString(value)
-		if err != nil || len(raw) < 16 {
-			t.Fatalf("%s %q has %d bytes (%v)", what, value, len(raw), err)
-		}
-		if !bytes.Contains(source.all.Bytes(), raw) {
-			t.Fatalf("%s does not come from the injected source", what)
-		}
-		if seen[value] {
-			t.Fatalf("%s repeats", what)
-		}
-		seen[value] = true
+		source.unique(t, seen, what, value)
 	}
 	for range 200 {
 		x := b.do(http.MethodPost, "/platforms/moodle/login", loginForm(moodle(), "height"))
@@ -322,10 +329,23 @@ func lessonNonceRandom(t *testing.T, a *academy) {
 // Moodle's LTI library fetched key sets past the HTTP client that guards against internal addresses. Here there is one
 // client, which looks at the address that is dialled, after resolving and after every redirect.
 func lessonSSRF(t *testing.T, a *academy) {
+	guardsKeySets(t, a, moodle().key, func(where string) {
+		platformIn(a.table, "moodle").LTI13.JWKS, platformIn(a.table, "moodle").LTI13.JWKSURL = "", where
+	}, func() (reference string) {
+		x := a.browser().launch13(moodle(), "height", nil)
+		a.refused(x, lti.KeysUnreachable)
+		return referenceNumber.FindStringSubmatch(x.Body.String())[1]
+	}, func() { a.enter(a.browser().launch13(moodle(), "height", nil)) })
+}
+
+// guardsKeySets has the key set of somebody with that key at addresses that nobody may make us ask. use configures an address,
+// refused sends what needs the keys and returns the reference of the refusal, and works sends it once the address is allowed.
+func guardsKeySets(t *testing.T, a *academy, key *rsa.PrivateKey, use func(where string), refused func() string, works func()) {
+	t.Helper()
 	var hits atomic.Int32
 	served := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		hits.Add(1)
-		_, _ = io.WriteString(rw, a.keySet(moodle().key))
+		_, _ = io.WriteString(rw, a.keySet(key))
 	})
 	inside := httptest.NewUnstartedServer(served)
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
@@ -343,11 +363,9 @@ func lessonSSRF(t *testing.T, a *academy) {
 	}
 	refusedAt := func(where string) {
 		t.Helper()
-		platformIn(a.table, "moodle").LTI13.JWKS, platformIn(a.table, "moodle").LTI13.JWKSURL = "", where
+		use(where)
 		a.publish()
-		x := a.browser().launch13(moodle(), "height", nil)
-		a.refused(x, lti.KeysUnreachable)
-		reference := referenceNumber.FindStringSubmatch(x.Body.String())[1]
+		reference := refused()
 		for line := range strings.Lines(a.log.String()) {
 			// It was refused, and did not merely fail to answer.
 			if strings.Contains(line, reference) && !strings.Contains(line, ": Blocked: ") {
@@ -381,51 +399,49 @@ func lessonSSRF(t *testing.T, a *academy) {
 	}
 	// The same address works when the organisation says that it is its own.
 	a.table.Academy.AllowPrivateCIDRs = []string{"127.0.0.0/8"}
-	platformIn(a.table, "moodle").LTI13.JWKSURL = inside.URL + "/own.json"
+	use(inside.URL + "/own.json")
 	a.publish()
-	a.enter(a.browser().launch13(moodle(), "height", nil))
+	works()
 }
 
 // RFC 7519 section 4 lets parsers take the last of two equal names, so that one program checks the first and the next
 // one acts on the second. Here such a token is none.
 func lessonDuplicates(t *testing.T, a *academy) {
-	resign := func(header, claims string) string {
-		text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
-		signature, err := jwt.SigningMethodRS256.Sign(text, moodle().key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text + "." + base64.RawURLEncoding.EncodeToString(signature)
-	}
-	header := fmt.Sprintf(`{"alg":"RS256","kid":%q}`, keys.PublicJWK(&moodle().key.PublicKey).KeyID)
-	for name, edit := range map[string]func(header, claims string) (string, string){
-		"sub":     func(h, c string) (string, string) { return h, strings.Replace(c, "{", `{"sub":"1",`, 1) },
-		"escaped": func(h, c string) (string, string) { return h, strings.Replace(c, "{", `{"su\u0062":"1",`, 1) },
-		"nested":  func(h, c string) (string, string) { return h, strings.Replace(c, `{"id":`, `{"id":"x","id":`, 1) },
-		"alg":     func(h, c string) (string, string) { return strings.Replace(h, "{", `{"alg":"none",`, 1), c },
-	} {
-		x := signed(a, func(c jwt.MapClaims) string {
+	refusesDuplicates(t, func(spell func(jwt.MapClaims) string) answer {
+		return signed(a, spell)
+	}, moodle().key, func(x answer) { a.enter(x) })
+}
+
+// refusesDuplicates sends tokens of a key that have something twice, and one that does not, which is accepted.
+func refusesDuplicates(t *testing.T, send func(spell func(jwt.MapClaims) string) answer, key *rsa.PrivateKey, accepted func(answer)) {
+	t.Helper()
+	header := fmt.Sprintf(`{"alg":"RS256","kid":%q}`, keys.PublicJWK(&key.PublicKey).KeyID)
+	spelled := func(edit func(header, claims string) (string, string)) func(jwt.MapClaims) string {
+		return func(c jwt.MapClaims) string {
 			claims, err := json.Marshal(c)
 			if err != nil {
 				t.Fatal(err)
 			}
 			h, edited := edit(header, string(claims))
-			if h == header && edited == string(claims) {
-				t.Fatalf("%s: nothing was edited", name)
+			text := base64.RawURLEncoding.EncodeToString([]byte(h)) + "." + base64.RawURLEncoding.EncodeToString([]byte(edited))
+			signature, err := jwt.SigningMethodRS256.Sign(text, key)
+			if err != nil {
+				t.Fatal(err)
 			}
-			return resign(h, edited)
-		})
-		if got := x.reason(); got != lti.TokenMalformed {
+			return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+		}
+	}
+	for name, edit := range map[string]func(header, claims string) (string, string){
+		"sub":     func(h, c string) (string, string) { return h, strings.Replace(c, "{", `{"sub":"1",`, 1) },
+		"escaped": func(h, c string) (string, string) { return h, strings.Replace(c, "{", `{"su\u0062":"1",`, 1) },
+		"nested":  func(h, c string) (string, string) { return h, strings.Replace(c, "{", `{"x":{"id":"x","id":"y"},`, 1) },
+		"alg":     func(h, c string) (string, string) { return strings.Replace(h, "{", `{"alg":"none",`, 1), c },
+	} {
+		if got := send(spelled(edit)).reason(); got != lti.TokenMalformed {
 			t.Errorf("%s twice: %q", name, got)
 		}
 	}
-	a.enter(signed(a, func(c jwt.MapClaims) string {
-		claims, err := json.Marshal(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resign(header, string(claims))
-	}))
+	accepted(send(spelled(func(h, c string) (string, string) { return h, c })))
 }
 
 // All schools at one host of Canvas have one issuer, and self-hosted ones say the same; software that knew people by
