@@ -509,10 +509,13 @@ func TestBasicOutcomesAreRefused(t *testing.T) {
 		"activity of ours":  {func(q *outcomeRequest) { q.activity = "height" }, 0, lti.NotExternal},
 		"activity of a lab": {func(q *outcomeRequest) { q.activity = "simulation" }, 0, lti.NotExternal},
 
-		"not XML":                   {func(q *outcomeRequest) { q.body = `{"score":1}` }, http.StatusOK, lti.RequestMalformed},
-		"nothing":                   {func(q *outcomeRequest) { q.body = "" }, http.StatusOK, lti.RequestMalformed},
-		"another document":          {func(q *outcomeRequest) { q.body = "<html/>" }, http.StatusOK, lti.RequestMalformed},
-		"a document type":           {func(q *outcomeRequest) { q.body = docType(id) }, http.StatusOK, lti.RequestMalformed},
+		"not XML":          {func(q *outcomeRequest) { q.body = `{"score":1}` }, http.StatusOK, lti.RequestMalformed},
+		"nothing":          {func(q *outcomeRequest) { q.body = "" }, http.StatusOK, lti.RequestMalformed},
+		"another document": {func(q *outcomeRequest) { q.body = "<html/>" }, http.StatusOK, lti.RequestMalformed},
+		"a document type":  {func(q *outcomeRequest) { q.body = docType(id) }, http.StatusOK, lti.RequestMalformed},
+		"one that is of no use": {func(q *outcomeRequest) {
+			q.body = strings.Replace(q.body, "\n", "<!DOCTYPE imsx_POXEnvelopeRequest>\n", 1)
+		}, http.StatusOK, lti.RequestMalformed},
 		"more than all":             {scored("1.1"), http.StatusOK, lti.ParameterInvalid},
 		"a little more":             {scored("1.00000000000000000001"), http.StatusOK, lti.ParameterInvalid},
 		"less than nothing":         {scored("-0.1"), http.StatusOK, lti.ParameterInvalid},
