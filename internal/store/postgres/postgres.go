@@ -80,7 +80,7 @@ func OpenFile(ctx context.Context, path string, now func() time.Time) (*Store, e
 	}, now)
 }
 
-func open(ctx context.Context, address func() (string, error), now func() time.Time) (*Store, error) {
+func open(ctx context.Context, address func() (string, error), now func() time.Time, options ...stdlib.OptionOpenDB) (*Store, error) {
 	a, err := newAddresses(address)
 	if err != nil {
 		return nil, sqlstore.Unavailable(ctx, "read the address of the database", err)
@@ -89,9 +89,9 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 		return nil, sqlstore.Unavailable(ctx, "migrate", clean(err))
 	}
 	var lastLoss atomic.Int64
-	db := a.openDB(sessionSettings, stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool {
-		return p.IdleDuration > time.Second || time.Since(time.UnixMicro(lastLoss.Load())) < wary
-	}))
+	db := a.openDB(sessionSettings, append(options, stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool {
+		return p.IdleDuration > time.Second || time.Since(time.UnixMicro(lastLoss.Load())) < wary || hungUp(p.Conn.PgConn().Conn())
+	}))...)
 	db.SetMaxOpenConns(a.limit)
 	db.SetMaxIdleConns(a.limit)
 	db.SetConnMaxIdleTime(maxIdle)
@@ -99,8 +99,8 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 	s := &Store{db: db}
 	s.Store, err = sqlstore.New(ctx, sqlstore.Engine{
 		Write: db, Read: db,
-		Dollar: true,
-		Claim:  ` FOR UPDATE SKIP LOCKED`,
+		Dollar: true, Modifying: true,
+		Claim: ` FOR UPDATE SKIP LOCKED`,
 		Classify: func(err error, commit bool) sqlstore.Failure {
 			f := classify(err, commit)
 			if f == sqlstore.Lost {

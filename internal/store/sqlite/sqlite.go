@@ -71,7 +71,7 @@ func Open(ctx context.Context, path string, now func() time.Time) (*Store, error
 	}
 	s.read.SetMaxOpenConns(maxReaders)
 	s.read.SetMaxIdleConns(maxReaders)
-	if s.Store, err = sqlstore.New(ctx, sqlstore.Engine{Write: s.write, Read: s.read, Classify: classify}, now); err != nil {
+	if s.Store, err = sqlstore.New(ctx, sqlstore.Engine{Write: s.write, Read: s.read, Group: true, Classify: classify}, now); err != nil {
 		return nil, err
 	}
 	return s, nil

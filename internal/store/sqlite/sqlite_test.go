@@ -340,19 +340,13 @@ func TestLookupsUseIndexes(t *testing.T) {
 	}
 }
 
-func BenchmarkAcceptLaunch(b *testing.B) {
+func BenchmarkLaunches(b *testing.B) {
 	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "store.db"), time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	for i := 0; b.Loop(); i++ {
-		n := newLaunch(fmt.Sprint(i))
-		n.Nonce.Value = n.ID
-		if _, err := s.AcceptLaunch(b.Context(), n); err != nil {
-			b.Fatal(err)
-		}
-	}
+	storetest.BenchmarkLaunches(b, s)
 }
 
 // Two migrations at the same time go wrong rarely, so the lock itself is tested.

@@ -109,7 +109,7 @@ func (s *Store) person(ctx context.Context, tx *sql.Tx, n store.NewLaunch, now i
 		return account{}, err
 	}
 
-	fresh := a.refreshed(n)
+	fresh := a.refreshed(&n)
 	if fresh != a {
 		err = tx.StmtContext(ctx, s.updateAccount).QueryRowContext(ctx,
 			a.subject, fresh.vouched, n.Profile.GivenName, n.Profile.FamilyName, now,
@@ -227,7 +227,7 @@ var moves = [...]string{
 // refreshed returns the account with what a launch of its person says about it.
 // The address stays: whoever controls the other system must not be able to move
 // a known person to another one.
-func (a account) refreshed(n store.NewLaunch) account {
+func (a account) refreshed(n *store.NewLaunch) account {
 	a.profile.GivenName = cmp.Or(n.Profile.GivenName, a.profile.GivenName)
 	a.profile.FamilyName = cmp.Or(n.Profile.FamilyName, a.profile.FamilyName)
 	if n.EmailVouched && !a.vouched {

@@ -19,6 +19,9 @@ type Engine struct {
 	Write, Read *sql.DB
 	// Dollar says that parameters are $1, $2, … instead of ?1, ?2, ….
 	Dollar bool
+	// Modifying says that WITH may hold statements that change rows, and that
+	// RETURNING may name the columns of other tables.
+	Modifying bool
 	// Claim ends a query for rows to delete, so that two processes that purge at
 	// once take different ones.
 	Claim string
@@ -28,6 +31,9 @@ type Engine struct {
 	// Clean returns what may be shown and logged of an error: nothing that a
 	// person entered, and no secret. Nil keeps errors as they are.
 	Clean func(error) error
+	// Group says that transactions run one after the other anyway, and that each
+	// costs a write to disk: those that wait for each other share one.
+	Group bool
 	// Lock lets transactions with the same key run one after the other, from here
 	// to their end. Nil where all of them do anyway.
 	Lock func(ctx context.Context, tx *sql.Tx, key string) error
@@ -72,6 +78,9 @@ const (
 // not answered is not: it may have been carried out, and then the nonce of the
 // second attempt would be a replay of the first.
 func (s *Store) inTx(ctx context.Context, what string, fn func(context.Context, *sql.Tx) error) error {
+	if s.engine.Group {
+		return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) { return s.group.run(ctx, s, fn) })
+	}
 	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
 		tx, err := s.engine.Write.BeginTx(ctx, nil)
 		if err != nil {
@@ -87,6 +96,18 @@ func (s *Store) inTx(ctx context.Context, what string, fn func(context.Context, 
 			return s.engine.Classify(err, true), err
 		}
 		return Broken, nil
+	})
+}
+
+// statement runs a statement that is a transaction of its own. It is started anew
+// like one of inTx.
+func (s *Store) statement(ctx context.Context, what string, fn func(context.Context) error) error {
+	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
+		err := fn(ctx)
+		if err == nil || known(err) {
+			return Broken, err
+		}
+		return s.engine.Classify(err, true), err
 	})
 }
 

@@ -10,7 +10,9 @@ import (
 
 const (
 	wantEnrolment = `
-		INSERT INTO enrolments (subject, group_name, due_at, updated_at) VALUES (?1, ?2, ?3, ?3)
+		INSERT INTO enrolments (subject, group_name, due_at, updated_at) VALUES (?1, ?2, ?3, ?3) ` + enrolAgain
+
+	enrolAgain = `
 		ON CONFLICT (subject, group_name) DO UPDATE SET due_at = excluded.due_at, attempts = 0, updated_at = excluded.updated_at`
 
 	settleEnrolment = `

@@ -47,6 +47,14 @@ type Store struct {
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
 
+	// group is for engines with Group, as are these statements.
+	group                    group
+	savepoint, undo, release *sql.Stmt
+
+	// These are nil where the engine has no such statements.
+	findKnown, acceptKnown     *sql.Stmt
+	redeemKnown, exchangeKnown *sql.Stmt
+
 	grades  gradeStatements
 	results resultStatements
 
@@ -77,6 +85,20 @@ const launchTables = `
 	JOIN person_links p ON p.realm = l.realm AND p.lti_user_id = l.lti_user_id
 	JOIN accounts a ON a.subject = p.subject`
 
+const launchFields = `
+	id, activity, platform, version, realm, lti_user_id, roles, role,
+	context_id, context_title, resource_link_id, resource_link_title,
+	deployment_id, issuer, client_id, consumer_key, claims, created_at`
+
+// launchValues are those of launchFields.
+func launchValues(n *store.NewLaunch, roles string, now int64) []any {
+	return []any{
+		n.ID, n.Activity, n.Platform, n.Version, n.Realm, n.LTIUserID, roles, n.Role,
+		n.ContextID, n.ContextTitle, n.ResourceLinkID, n.ResourceLinkTitle,
+		n.DeploymentID, n.Issuer, n.ClientID, n.ConsumerKey, nullText(n.Claims), now,
+	}
+}
+
 const findLaunch = `SELECT` + launchColumns + `, a.active FROM` + launchTables + ` WHERE l.id = ?1`
 
 const launchByNonce = `
@@ -89,7 +111,23 @@ func (s *Store) prepare(ctx context.Context) error {
 	for i, text := range moves {
 		moving = append(moving, statement{&s.moves[i], s.engine.Write, text})
 	}
-	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareRegistrations(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, []statement{
+	var further []statement
+	if s.engine.Group {
+		further = append(further, []statement{
+			{&s.savepoint, s.engine.Write, `SAVEPOINT call`},
+			{&s.undo, s.engine.Write, `ROLLBACK TO call`},
+			{&s.release, s.engine.Write, `RELEASE call`},
+		}...)
+	}
+	if s.engine.Modifying {
+		further = append(further, []statement{
+			{&s.findKnown, s.engine.Read, findKnown},
+			{&s.acceptKnown, s.engine.Write, acceptKnown},
+			{&s.redeemKnown, s.engine.Write, redeemKnown},
+			{&s.exchangeKnown, s.engine.Write, exchangeKnown},
+		}...)
+	}
+	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareRegistrations(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, further), s.prepareAll(ctx, []statement{
 		{&s.accountBySubject, s.engine.Write, accountBySubject},
 		{&s.insertDirectoryAccount, s.engine.Write, insertDirectoryAccount},
 		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
@@ -115,10 +153,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.updateLink, s.engine.Write, `
 			UPDATE person_links SET issuer = ?3 WHERE realm = ?1 AND lti_user_id = ?2 AND issuer = ?4`},
 		{&s.insertLaunch, s.engine.Write, `
-			INSERT INTO launches (
-				id, activity, platform, version, realm, lti_user_id, roles, role,
-				context_id, context_title, resource_link_id, resource_link_title,
-				deployment_id, issuer, client_id, consumer_key, claims, created_at)
+			INSERT INTO launches (` + launchFields + `)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)`},
 		{&s.insertTicket, s.engine.Write, `
 			INSERT INTO tickets (token_hash, kind, launch_id, expires_at)
@@ -148,6 +183,7 @@ func (s *Store) prepare(ctx context.Context) error {
 func (s *Store) Lookups() map[string][]any {
 	return map[string][]any{
 		s.text(accountByLink):          {"realm", "user"},
+		s.text(findKnown):              {"realm", "user", "activity", "grade"},
 		s.text(accountByEmail):         {"u@example.edu"},
 		s.text(readAccount):            {"realm", "user"},
 		s.text(findPending):            {hashNonce("token")},
@@ -186,6 +222,14 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 	if len(l.Claims) == 0 {
 		l.Claims = nil
 	}
+	known, accepted, err := s.acceptIfKnown(ctx, &n, string(roles), now)
+	if err != nil {
+		return store.Launch{}, unwrapForeign(err)
+	}
+	if accepted {
+		l.Subject, l.Profile, l.EmailVouched = known.subject, known.profile, known.vouched
+		return l, nil
+	}
 	err = s.inTx(ctx, "accept launch", func(ctx context.Context, tx *sql.Tx) error {
 		if err := s.spendNonce(ctx, tx, &n.Nonce, n.ID); err != nil {
 			return err
@@ -196,11 +240,7 @@ func (s *Store) AcceptLaunch(ctx context.Context, n store.NewLaunch) (store.Laun
 		}
 		l.Subject, l.Profile, l.EmailVouched = person.subject, person.profile, person.vouched
 
-		if _, err := tx.StmtContext(ctx, s.insertLaunch).ExecContext(ctx,
-			n.ID, n.Activity, n.Platform, n.Version, n.Realm, n.LTIUserID, string(roles), n.Role,
-			n.ContextID, n.ContextTitle, n.ResourceLinkID, n.ResourceLinkTitle,
-			n.DeploymentID, n.Issuer, n.ClientID, n.ConsumerKey,
-			nullText(n.Claims), now); err != nil {
+		if _, err := tx.StmtContext(ctx, s.insertLaunch).ExecContext(ctx, launchValues(&n, string(roles), now)...); err != nil {
 			return err
 		}
 		if n.Grade != nil {
@@ -237,8 +277,11 @@ func (s *Store) ExchangeTicket(ctx context.Context, kind store.TicketKind, token
 	if err := next.Validate(); err != nil {
 		return store.Launch{}, err
 	}
-	var l store.Launch
-	err := s.inTx(ctx, "exchange ticket", func(ctx context.Context, tx *sql.Tx) (err error) {
+	l, spent, err := s.spendIfValid(ctx, kind, token, &next)
+	if err != nil || spent {
+		return l, err
+	}
+	err = s.inTx(ctx, "exchange ticket", func(ctx context.Context, tx *sql.Tx) (err error) {
 		if l, err = s.spend(ctx, tx, kind, token); err != nil {
 			return err
 		}
@@ -252,8 +295,11 @@ func (s *Store) ExchangeTicket(ctx context.Context, kind store.TicketKind, token
 
 // RedeemCode implements store.Store.
 func (s *Store) RedeemCode(ctx context.Context, code store.Hash) (store.Launch, error) {
-	var l store.Launch
-	err := s.inTx(ctx, "redeem code", func(ctx context.Context, tx *sql.Tx) (err error) {
+	l, spent, err := s.spendIfValid(ctx, store.TicketCode, code, nil)
+	if err != nil || spent {
+		return l, err
+	}
+	err = s.inTx(ctx, "redeem code", func(ctx context.Context, tx *sql.Tx) (err error) {
 		l, err = s.spend(ctx, tx, store.TicketCode, code)
 		return err
 	})

@@ -1,0 +1,150 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"github.com/lti-operator/lti-operator/internal/store"
+)
+
+// Most launches are those of people who are known, and say nothing new about them.
+// Where a statement can change several tables, such a launch is read and written in
+// one statement each, instead of a dozen of a transaction: what a launch costs is
+// mostly what waiting for the database costs.
+const (
+	// findKnown finds what decides whether there is anything new.
+	findKnown = `
+		SELECT a.subject, a.email, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory, p.issuer,
+			r.state, g.subject, g.activity, g.address, g.state, g.due_at
+		FROM person_links p
+		JOIN accounts a ON a.subject = p.subject
+		LEFT JOIN progress r ON r.subject = a.subject AND r.activity = ?3
+		LEFT JOIN grades g ON g.id = ?4
+		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
+
+	// acceptKnown changes nothing when the nonce is spent.
+	acceptKnown = `
+		WITH spent AS (
+			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
+			VALUES (?19, ?20, ?1, ?21)
+			ON CONFLICT (scope, nonce_hash) DO NOTHING
+			RETURNING launch_id
+		), enrolled AS (
+			INSERT INTO enrolments (subject, group_name, due_at, updated_at)
+			SELECT ?25, ?26, CAST(?18 AS bigint), CAST(?18 AS bigint) FROM spent WHERE ?26 <> '' ` + enrolAgain + `
+		), accepted AS (
+			INSERT INTO launches (` + launchFields + `)
+			SELECT launch_id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, CAST(?18 AS bigint) FROM spent
+			RETURNING id
+		)
+		INSERT INTO tickets (token_hash, kind, launch_id, expires_at)
+		SELECT CAST(?22 AS bytea), ?23, id, CAST(?24 AS bigint) FROM accepted`
+
+	// redeemKnown and exchangeKnown change nothing unless all is well.
+	redeemKnown = `
+		UPDATE tickets t SET used_at = ?3 FROM` + launchTables + `
+		WHERE t.token_hash = ?1 AND t.kind = ?2 AND t.used_at IS NULL AND t.expires_at > ?3
+			AND l.id = t.launch_id AND a.active
+		RETURNING` + launchColumns
+
+	exchangeKnown = `
+		WITH spent AS (` + redeemKnown + `), issued AS (
+			INSERT INTO tickets (token_hash, kind, launch_id, expires_at)
+			SELECT CAST(?4 AS bytea), ?5, id, CAST(?6 AS bigint) FROM spent
+		)
+		SELECT * FROM spent`
+)
+
+// acceptIfKnown accepts the launch of a person of whom it says nothing new. It
+// reports false, and has changed nothing, for any other launch: those are left to a
+// transaction, as is everything that a launch is refused for but its nonce.
+//
+// What was read may have changed before the launch is written. Then the launch came
+// first: it relies on the person's link, which the database checks, and on nothing
+// else that could be withdrawn.
+func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles string, now int64) (a account, accepted bool, err error) {
+	if s.acceptKnown == nil {
+		return account{}, false, nil
+	}
+	err = s.read(ctx, "find person", func(ctx context.Context) (err error) {
+		a, accepted, err = s.nothingNew(ctx, n)
+		return err
+	})
+	if err != nil || !accepted {
+		return account{}, false, err
+	}
+	err = s.statement(ctx, "accept launch", func(ctx context.Context) error {
+		return changeRow(ctx, s.acceptKnown, store.ErrReplayed, append(launchValues(n, roles, now),
+			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
+			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
+			a.subject, n.EnrolIn)...)
+	})
+	return a, err == nil, err
+}
+
+// nothingNew reads the account of the person who launches, and tells whether the
+// launch leaves the account, the person's link and the grade as they are.
+func (s *Store) nothingNew(ctx context.Context, n *store.NewLaunch) (account, bool, error) {
+	var (
+		a                                          account
+		issuer                                     string
+		progress, subject, activity, address, text sql.NullString
+		dueAt                                      sql.NullInt64
+		cell                                       string
+	)
+	if n.Grade != nil {
+		cell = n.Grade.Key.ID()
+	}
+	err := s.findKnown.QueryRowContext(ctx, n.Realm, n.LTIUserID, n.Activity, cell).Scan(
+		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &issuer,
+		&progress, &subject, &activity, &address, &text, &dueAt)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return account{}, false, nil
+	case err != nil:
+		return account{}, false, err
+	case !a.active, cmp.Or(n.DirectoryID, a.subject) != a.subject, cmp.Or(n.Issuer, issuer) != issuer, a.refreshed(n) != a:
+		return account{}, false, nil
+	case n.Grade == nil:
+		return a, true, nil
+	case subject.String != a.subject || activity.String != n.Activity:
+		return account{}, false, nil
+	}
+	before := store.Grade{
+		Key: n.Grade.Key, Subject: subject.String, Activity: activity.String,
+		Address: json.RawMessage(address.String), State: json.RawMessage(text.String), DueAt: fromDue(dueAt),
+	}
+	after := before
+	var known json.RawMessage
+	if progress.Valid {
+		known = json.RawMessage(progress.String)
+	}
+	if err := n.Grade.Join(known, &after); err != nil {
+		return account{}, false, foreign{err}
+	}
+	return a, sameGrade(&before, &after), nil
+}
+
+// spendIfValid spends a ticket that is good for the launch of a person who may come
+// in, and issues next for it, if any. It reports false, and has changed nothing,
+// for any other one.
+func (s *Store) spendIfValid(ctx context.Context, kind store.TicketKind, token store.Hash, next *store.NewTicket) (l store.Launch, spent bool, err error) {
+	if s.redeemKnown == nil {
+		return store.Launch{}, false, nil
+	}
+	query, args := s.redeemKnown, []any{token[:], string(kind), micros(s.now())}
+	if next != nil {
+		query, args = s.exchangeKnown, append(args, next.Hash[:], string(next.Kind), micros(next.ExpiresAt))
+	}
+	err = s.statement(ctx, "spend ticket", func(ctx context.Context) (err error) {
+		l, err = scanLaunch(query.QueryRowContext(ctx, args...))
+		return orNotFound(err)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Launch{}, false, nil
+	}
+	return l, err == nil, err
+}
