@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 // Time limits. What takes longer is broken, and ends the benchmark.
@@ -32,19 +33,19 @@ type bench struct {
 	progress io.Writer
 	began    time.Time
 
-	procs     *processes
+	procs     *measure.Processes
 	cluster   *cluster
 	audit     *auditLog
 	tracker   *tracker
-	operator  *process
-	handler   *process
+	operator  *measure.Process
+	handler   *measure.Process
 	addresses struct{ metrics, public, ops, control string }
-	report    report
+	report    measure.Report
 }
 
 // prepare finds the programs.
 func (b *bench) prepare() (err error) {
-	if b.root, err = findRoot(); err != nil {
+	if b.root, err = measure.FindRoot(); err != nil {
 		return err
 	}
 	for _, name := range []string{"lti-operator", "launch-handler", "configsync"} {
@@ -52,8 +53,8 @@ func (b *bench) prepare() (err error) {
 			return fmt.Errorf("%s is missing: run \"make build\"", b.bin(name))
 		}
 	}
-	if _, err := os.Stat("/proc/self/statm"); err != nil {
-		return errors.New("it needs Linux: memory and processor time come from /proc")
+	if err := measure.Supported(); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(b.logDir, 0o700); err != nil {
 		return fmt.Errorf("make a folder for logs: %w", err)
@@ -61,7 +62,7 @@ func (b *bench) prepare() (err error) {
 	if err := os.Remove(filepath.Join(b.logDir, "audit.log")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the former audit log: %w", err)
 	}
-	free, err := freeAddresses(4)
+	free, err := measure.FreeAddresses(4)
 	if err != nil {
 		return err
 	}
@@ -70,25 +71,6 @@ func (b *bench) prepare() (err error) {
 }
 
 func (b *bench) bin(name string) string { return filepath.Join(b.flags.Bin, name) }
-
-// findRoot is the repository, from anywhere inside it.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
-	}
-	for {
-		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil && strings.HasPrefix(string(mod), "module github.com/lti-operator/lti-operator\n") {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("run it inside the repository")
-		}
-		dir = parent
-	}
-}
 
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(b.progress, "%7.1f s  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
@@ -119,8 +101,9 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.tracker, err = startTracker(ctx, b.cluster); err != nil {
 		return err
 	}
-	if _, err := b.procs.start("configsync", b.bin("configsync"),
-		"--kubeconfig="+b.cluster.kubeconfig, "--namespace="+namespace, "--dir="+b.configDir()); err != nil {
+	if _, err := b.procs.Start(measure.Command{Name: "configsync", Path: b.bin("configsync"), Args: []string{
+		"--kubeconfig=" + b.cluster.kubeconfig, "--namespace=" + namespace, "--dir=" + b.configDir(),
+	}}); err != nil {
 		return err
 	}
 	if err := errors.Join(b.startOperator(), b.startHandler()); err != nil {
@@ -133,7 +116,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if err := b.cluster.apply(ctx, academy("http://"+net.JoinHostPort(academyHost, port))); err != nil {
 		return err
 	}
-	if err := until(ctx, startTimeout, 50*time.Millisecond, func() error {
+	if err := measure.Until(ctx, startTimeout, 50*time.Millisecond, func() error {
 		if b.tracker.readyCount(v1alpha1.KindAcademy) == 0 {
 			return errors.New("the academy is not Ready")
 		}
@@ -141,24 +124,25 @@ func (b *bench) start(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	return sleep(ctx, 2*time.Second)
+	return measure.Sleep(ctx, 2*time.Second)
 }
 
 func (b *bench) configDir() string { return filepath.Join(b.dir, "config") }
 
 func (b *bench) startOperator() (err error) {
-	b.operator, err = b.procs.start("lti-operator", b.bin("lti-operator"), append([]string{
+	b.operator, err = b.procs.Start(measure.Command{Name: "lti-operator", Path: b.bin("lti-operator"), Args: append([]string{
 		"--kubeconfig=" + b.cluster.operatorKubeconfig, "--watch-namespaces=" + namespace, "--operator-namespace=" + namespace,
 		"--handler=external", "--handler-control-url=https://" + b.addresses.control,
 		"--metrics-address=" + b.addresses.metrics, "--probe-address=0",
-	}, b.flags.OperatorFlag...)...)
+	}, b.flags.OperatorFlag...)})
 	return err
 }
 
 func (b *bench) startHandler() (err error) {
-	b.handler, err = b.procs.start("launch-handler", b.bin("launch-handler"),
-		"--config-dir="+b.configDir(), "--store=sqlite:"+filepath.Join(b.dir, "launches.db"),
-		"--public-address="+b.addresses.public, "--ops-address="+b.addresses.ops, "--control-address="+b.addresses.control)
+	b.handler, err = b.procs.Start(measure.Command{Name: "launch-handler", Path: b.bin("launch-handler"), Args: []string{
+		"--config-dir=" + b.configDir(), "--store=sqlite:" + filepath.Join(b.dir, "launches.db"),
+		"--public-address=" + b.addresses.public, "--ops-address=" + b.addresses.ops, "--control-address=" + b.addresses.control,
+	}})
 	return err
 }
 
@@ -174,7 +158,7 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cpuBefore, err := b.operator.cpu()
+	cpuBefore, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}
@@ -184,7 +168,7 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 	}
 	applied := time.Since(start)
 	said := time.Now()
-	if err := until(ctx, readyTimeout, 50*time.Millisecond, func() error {
+	if err := measure.Until(ctx, readyTimeout, 50*time.Millisecond, func() error {
 		ready := b.tracker.readyCount(v1alpha1.KindPlatform) + b.tracker.readyCount(v1alpha1.KindActivity)
 		if time.Since(said) > 10*time.Second {
 			said = time.Now()
@@ -199,17 +183,17 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 	}
 	took := time.Since(start)
 	b.say("all Ready after %.1f s", took.Seconds())
-	b.report.add("apply at once → all Ready", took.Seconds(), 300, "s")
-	b.report.tell("… of which the applying itself", applied.Seconds(), "s")
+	b.report.Add("apply at once → all Ready", took.Seconds(), 300, "s")
+	b.report.Tell("… of which the applying itself", applied.Seconds(), "s")
 	if _, err := b.waitIdle(ctx, start); err != nil {
 		return err
 	}
 	end := time.Now()
 
 	tables, objects, size, _ := b.tracker.publishedSince(start)
-	b.report.add("bytes published to etcd meanwhile (1 MiB/s, and 4 MiB at once)", float64(size)/mib, 4+end.Sub(start).Seconds(), "MiB")
-	b.report.tell("… in tables", float64(tables), "")
-	b.report.tell("… in objects", float64(objects), "")
+	b.report.Add("bytes published to etcd meanwhile (1 MiB/s, and 4 MiB at once)", float64(size)/measure.MiB, 4+end.Sub(start).Seconds(), "MiB")
+	b.report.Tell("… in tables", float64(tables), "")
+	b.report.Tell("… in objects", float64(objects), "")
 	if err := b.tellAboutEtcd(ctx, etcdBefore); err != nil {
 		return err
 	}
@@ -229,27 +213,27 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 		most = max(most, n)
 		spread[n]++
 	}
-	b.report.add("status writes per activity, mean", float64(len(statusWrites))/float64(b.flags.Activities), 2, "")
-	b.report.add("status writes per activity, most", float64(most), 2, "")
+	b.report.Add("status writes per activity, mean", float64(len(statusWrites))/float64(b.flags.Activities), 2, "")
+	b.report.Add("status writes per activity, most", float64(most), 2, "")
 	if most > 2 {
-		b.report.note("activities by the number of their status writes: %s", histogram(spread))
+		b.report.Note("activities by the number of their status writes: %s", histogram(spread))
 	}
 	all, err := b.audit.between(start, end, byOperator)
 	if err != nil {
 		return err
 	}
-	b.report.tell("requests of the operator to the API server", float64(len(all)), "")
-	b.report.note("the operator's requests while everything was applied: %s", summary(all))
-	cpuAfter, err := b.operator.cpu()
+	b.report.Tell("requests of the operator to the API server", float64(len(all)), "")
+	b.report.Note("the operator's requests while everything was applied: %s", summary(all))
+	cpuAfter, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}
-	b.report.tell("processor time of the operator meanwhile", (cpuAfter - cpuBefore).Seconds(), "s")
-	peak, err := b.operator.peakMemory()
+	b.report.Tell("processor time of the operator meanwhile", (cpuAfter - cpuBefore).Seconds(), "s")
+	peak, err := b.operator.PeakMemory()
 	if err != nil {
 		return err
 	}
-	b.report.add("operator memory, peak while applying", float64(peak)/mib, 120, "MiB")
+	b.report.Add("operator memory, peak while applying", float64(peak)/measure.MiB, 120, "MiB")
 	metricsAfter, err := b.keepMetrics(ctx, "applied")
 	if err != nil {
 		return err
@@ -257,13 +241,13 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 	const published = "lti_operator_config_publish_bytes_total"
 	if after, ok := metricsAfter.sum(published); ok {
 		before, _ := metricsBefore.sum(published)
-		b.report.note("bytes published, by the operator's own metric: %.0f MiB", (after-before)/mib)
+		b.report.Note("bytes published, by the operator's own metric: %.0f MiB", (after-before)/measure.MiB)
 	}
 	memory, err := b.idleMemory(ctx, b.operator)
 	if err != nil {
 		return err
 	}
-	b.report.add("operator memory, idle after that", float64(memory)/mib, 120, "MiB")
+	b.report.Add("operator memory, idle after that", float64(memory)/measure.MiB, 120, "MiB")
 	return nil
 }
 
@@ -276,10 +260,10 @@ func (b *bench) tellAboutEtcd(ctx context.Context, before metrics) error {
 	const put, size = "etcd_debugging_mvcc_total_put_size_in_bytes", "etcd_mvcc_db_total_size_in_bytes"
 	putBefore, _ := before.sum(put)
 	if putAfter, ok := after.sum(put); ok {
-		b.report.tell("bytes put into etcd by everybody", (putAfter-putBefore)/mib, "MiB")
+		b.report.Tell("bytes put into etcd by everybody", (putAfter-putBefore)/measure.MiB, "MiB")
 	}
 	if total, ok := after.sum(size); ok {
-		b.report.tell("size of etcd's file", total/mib, "MiB")
+		b.report.Tell("size of etcd's file", total/measure.MiB, "MiB")
 	}
 	return nil
 }
@@ -309,13 +293,13 @@ const (
 // than it must: an answer with all its metrics is work too.
 func (b *bench) waitIdle(ctx context.Context, since time.Time) (time.Time, error) {
 	lastBusy := since
-	before, err := b.operator.cpu()
+	before, err := b.operator.CPU()
 	if err != nil {
 		return lastBusy, err
 	}
-	err = until(ctx, readyTimeout, look, func() error {
+	err = measure.Until(ctx, readyTimeout, look, func() error {
 		now := time.Now()
-		cpu, err := b.operator.cpu()
+		cpu, err := b.operator.CPU()
 		if err != nil {
 			return err
 		}
@@ -345,16 +329,16 @@ func (b *bench) waitIdle(ctx context.Context, since time.Time) (time.Time, error
 func (b *bench) memoryWindow() time.Duration { return min(b.flags.Steady/4, 30*time.Second) }
 
 // idleMemory lets a process come to rest, and returns the median of its resident memory for a while.
-func (b *bench) idleMemory(ctx context.Context, p *process) (int64, error) {
+func (b *bench) idleMemory(ctx context.Context, p *measure.Process) (int64, error) {
 	b.say("watching memory for %s", 2*b.memoryWindow())
-	if err := sleep(ctx, b.memoryWindow()); err != nil {
+	if err := measure.Sleep(ctx, b.memoryWindow()); err != nil {
 		return 0, err
 	}
 	since := time.Now()
-	if err := sleep(ctx, b.memoryWindow()); err != nil {
+	if err := measure.Sleep(ctx, b.memoryWindow()); err != nil {
 		return 0, err
 	}
-	return p.memory(since), nil
+	return p.Memory(since), nil
 }
 
 // coldStart is what a start of the operator took.
@@ -373,7 +357,7 @@ type coldStart struct {
 // startCold stops the operator, changes one activity, and starts it again. Nothing shows from outside that what did not
 // change is confirmed; but there is one table, and the changed activity is Ready when all of it is.
 func (b *bench) startCold(ctx context.Context, i, version int) (c coldStart, err error) {
-	b.operator.stop()
+	b.operator.Stop()
 	generation, err := b.cluster.retarget(ctx, i, version)
 	if err != nil {
 		return c, err
@@ -384,7 +368,7 @@ func (b *bench) startCold(ctx context.Context, i, version int) (c coldStart, err
 		return c, err
 	}
 	var ready time.Time
-	if err := until(ctx, readyTimeout, 20*time.Millisecond, func() error {
+	if err := measure.Until(ctx, readyTimeout, 20*time.Millisecond, func() error {
 		at, ok := b.tracker.readyAt(v1alpha1.KindActivity, activityName(i), generation)
 		if !ok {
 			return errors.New("the changed activity is not Ready")
@@ -402,10 +386,10 @@ func (b *bench) startCold(ctx context.Context, i, version int) (c coldStart, err
 	if c.writes, err = b.audit.between(start, time.Now(), func(r request) bool { return byOperator(r) && r.writes() && !r.isLease() }); err != nil {
 		return c, err
 	}
-	if c.cpu, err = b.operator.cpu(); err != nil {
+	if c.cpu, err = b.operator.CPU(); err != nil {
 		return c, err
 	}
-	c.peak, err = b.operator.peakMemory()
+	c.peak, err = b.operator.PeakMemory()
 	return c, err
 }
 
@@ -415,27 +399,27 @@ func (b *bench) coldStartAndSteady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.report.add("cold start → everything confirmed", c.confirmed.Seconds(), 20, "s")
-	b.report.tell("… until a change made before it is Ready", c.changed.Seconds(), "s")
-	b.report.tell("… processor time of the operator", c.cpu.Seconds(), "s")
-	b.report.note("writes of the cold start, after one change: %s", summary(c.writes))
-	b.report.add("operator memory, peak of the cold start", float64(c.peak)/mib, 120, "MiB")
+	b.report.Add("cold start → everything confirmed", c.confirmed.Seconds(), 20, "s")
+	b.report.Tell("… until a change made before it is Ready", c.changed.Seconds(), "s")
+	b.report.Tell("… processor time of the operator", c.cpu.Seconds(), "s")
+	b.report.Note("writes of the cold start, after one change: %s", summary(c.writes))
+	b.report.Add("operator memory, peak of the cold start", float64(c.peak)/measure.MiB, 120, "MiB")
 
 	b.say("watching %s in which nothing changes", b.flags.Steady)
 	start := time.Now()
-	cpuBefore, err := b.operator.cpu()
+	cpuBefore, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, b.flags.Steady); err != nil {
+	if err := measure.Sleep(ctx, b.flags.Steady); err != nil {
 		return err
 	}
 	end := time.Now()
-	cpuAfter, err := b.operator.cpu()
+	cpuAfter, err := b.operator.CPU()
 	if err != nil {
 		return err
 	}
-	b.report.add("operator memory, steady", float64(b.operator.memory(start.Add(b.flags.Steady/2)))/mib, 120, "MiB")
+	b.report.Add("operator memory, steady", float64(b.operator.Memory(start.Add(b.flags.Steady/2)))/measure.MiB, 120, "MiB")
 	writes, err := b.audit.between(start, end, writesBeyondLease)
 	if err != nil {
 		return err
@@ -449,12 +433,12 @@ func (b *bench) coldStartAndSteady(ctx context.Context) error {
 		return err
 	}
 	period := fmt.Sprintf("in %s without a change", b.flags.Steady)
-	b.report.add("writes "+period, float64(len(writes)), 0, "")
-	b.report.add("events "+period, float64(len(events)), 0, "")
-	b.report.tell("writes of the Lease "+period, float64(len(leases)), "")
-	b.report.tell("processor time of the operator, per minute of it", (cpuAfter-cpuBefore).Seconds()/b.flags.Steady.Minutes(), "s")
+	b.report.Add("writes "+period, float64(len(writes)), 0, "")
+	b.report.Add("events "+period, float64(len(events)), 0, "")
+	b.report.Tell("writes of the Lease "+period, float64(len(leases)), "")
+	b.report.Tell("processor time of the operator, per minute of it", (cpuAfter-cpuBefore).Seconds()/b.flags.Steady.Minutes(), "s")
 	if len(writes)+len(events) > 0 {
-		b.report.note("writes and events that should not be there: %s", summary(append(writes, events...)))
+		b.report.Note("writes and events that should not be there: %s", summary(append(writes, events...)))
 	}
 	m, err := b.keepMetrics(ctx, "steady")
 	if err != nil {
@@ -462,7 +446,7 @@ func (b *bench) coldStartAndSteady(ctx context.Context) error {
 	}
 	used, _ := m.sum("go_memstats_heap_alloc_bytes")
 	next, _ := m.sum("go_memstats_next_gc_bytes")
-	b.report.note("Go heap of the operator at the end of that: %.0f MiB; it may grow to %.0f MiB before it is collected", used/mib, next/mib)
+	b.report.Note("Go heap of the operator at the end of that: %.0f MiB; it may grow to %.0f MiB before it is collected", used/measure.MiB, next/measure.MiB)
 	return nil
 }
 
@@ -479,26 +463,26 @@ func (b *bench) changeOneByOne(ctx context.Context) error {
 		}
 		served, ready, table = append(served, one.served.Seconds()), append(ready, one.ready.Seconds()), append(table, one.table.Seconds())
 		// So that the changes do not fall in step with anything that happens at intervals.
-		if err := sleep(ctx, 200*time.Millisecond+time.Duration(n*137%800)*time.Millisecond); err != nil {
+		if err := measure.Sleep(ctx, 200*time.Millisecond+time.Duration(n*137%800)*time.Millisecond); err != nil {
 			return err
 		}
 	}
 	end := time.Now()
-	b.report.tell("apply → served, p50", percentile(served, 50), "s")
-	b.report.tell("apply → served, p95", percentile(served, 95), "s")
-	b.report.add("apply → served, p99", percentile(served, 99), 1, "s")
-	b.report.tell("… until the table is published, p50", percentile(table, 50), "s")
-	b.report.tell("… until the table is published, p99", percentile(table, 99), "s")
-	b.report.tell("apply → Ready, p50", percentile(ready, 50), "s")
-	b.report.tell("apply → Ready, p99", percentile(ready, 99), "s")
+	b.report.Tell("apply → served, p50", measure.Percentile(served, 50), "s")
+	b.report.Tell("apply → served, p95", measure.Percentile(served, 95), "s")
+	b.report.Add("apply → served, p99", measure.Percentile(served, 99), 1, "s")
+	b.report.Tell("… until the table is published, p50", measure.Percentile(table, 50), "s")
+	b.report.Tell("… until the table is published, p99", measure.Percentile(table, 99), "s")
+	b.report.Tell("apply → Ready, p50", measure.Percentile(ready, 50), "s")
+	b.report.Tell("apply → Ready, p99", measure.Percentile(ready, 99), "s")
 	_, objects, size, _ := b.tracker.publishedSince(start)
-	b.report.tell("bytes published to etcd per change", float64(size)/float64(b.flags.Changes)/1024, "KiB")
-	b.report.tell("… in objects", float64(objects)/float64(b.flags.Changes), "")
+	b.report.Tell("bytes published to etcd per change", float64(size)/float64(b.flags.Changes)/1024, "KiB")
+	b.report.Tell("… in objects", float64(objects)/float64(b.flags.Changes), "")
 	requests, err := b.audit.between(start, end, byOperator)
 	if err != nil {
 		return err
 	}
-	b.report.note("the operator's requests for %d changes: %s", b.flags.Changes, summary(requests))
+	b.report.Note("the operator's requests for %d changes: %s", b.flags.Changes, summary(requests))
 	_, err = b.keepMetrics(ctx, "changed")
 	return err
 }
@@ -516,7 +500,7 @@ func (b *bench) changeOne(ctx context.Context, i, version int) (c change, err er
 	if err != nil {
 		return c, err
 	}
-	if err := until(ctx, changeTimeout, 10*time.Millisecond, func() error {
+	if err := measure.Until(ctx, changeTimeout, 10*time.Millisecond, func() error {
 		place, err := l.leadsTo(ctx)
 		if err == nil && place != targetURL(i, version) {
 			err = fmt.Errorf("a launch leads to %q", place)
@@ -526,7 +510,7 @@ func (b *bench) changeOne(ctx context.Context, i, version int) (c change, err er
 		return c, err
 	}
 	c.served = time.Since(start)
-	if err := until(ctx, changeTimeout, 10*time.Millisecond, func() error {
+	if err := measure.Until(ctx, changeTimeout, 10*time.Millisecond, func() error {
 		at, ok := b.tracker.readyAt(v1alpha1.KindActivity, activityName(i), generation)
 		if !ok {
 			return errors.New("the activity is not Ready")
@@ -543,22 +527,22 @@ func (b *bench) changeOne(ctx context.Context, i, version int) (c change, err er
 
 // restartHandler starts the launch handler anew, with the table on disk.
 func (b *bench) restartHandler(ctx context.Context) error {
-	b.handler.stop()
+	b.handler.Stop()
 	if err := b.startHandler(); err != nil {
 		return err
 	}
-	if err := until(ctx, startTimeout, 5*time.Millisecond, func() error {
+	if err := measure.Until(ctx, startTimeout, 5*time.Millisecond, func() error {
 		_, err := get(ctx, "http://"+b.addresses.ops+"/readyz")
 		return err
 	}); err != nil {
 		return fmt.Errorf("start the launch handler: %w", err)
 	}
-	b.report.add("start of the launch handler → Ready", time.Since(b.handler.started).Seconds(), 1, "s")
+	b.report.Add("start of the launch handler → Ready", time.Since(b.handler.Started).Seconds(), 1, "s")
 	memory, err := b.idleMemory(ctx, b.handler)
 	if err != nil {
 		return err
 	}
-	b.report.add("launch handler memory, idle", float64(memory)/mib, 80, "MiB")
+	b.report.Add("launch handler memory, idle", float64(memory)/measure.MiB, 80, "MiB")
 	return nil
 }
 
@@ -598,9 +582,9 @@ func (b *bench) addUnrelated(ctx context.Context) error {
 		return err
 	}
 	what := fmt.Sprintf("%d unrelated Secrets of 32 KiB", b.flags.UnrelatedSecrets)
-	b.report.add(what+": operator memory grows by", float64(after-before)/mib, 10, "MiB")
-	b.report.add("… after a cold start among them, by", float64(again-before)/mib, 10, "MiB")
-	b.report.add("… its peak in the cold start, by", float64(with.peak-without.peak)/mib, 10, "MiB")
-	b.report.add("… writes because of them", float64(len(writes)), 0, "")
+	b.report.Add(what+": operator memory grows by", float64(after-before)/measure.MiB, 10, "MiB")
+	b.report.Add("… after a cold start among them, by", float64(again-before)/measure.MiB, 10, "MiB")
+	b.report.Add("… its peak in the cold start, by", float64(with.peak-without.peak)/measure.MiB, 10, "MiB")
+	b.report.Add("… writes because of them", float64(len(writes)), 0, "")
 	return nil
 }

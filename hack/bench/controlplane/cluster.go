@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 // namespace is where everything lives, the operator's lease included.
@@ -165,7 +166,7 @@ func (c *cluster) stop() error {
 	// Stop calls it an error when it had to kill a process. What counts is that it is gone.
 	stopErr := c.env.Stop()
 	for _, address := range c.listening {
-		if err := until(context.Background(), 5*time.Second, 50*time.Millisecond, func() error {
+		if err := measure.Until(context.Background(), 5*time.Second, 50*time.Millisecond, func() error {
 			conn, err := net.DialTimeout("tcp", address, time.Second)
 			if err != nil {
 				return nil

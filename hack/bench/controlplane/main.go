@@ -22,6 +22,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 type flags struct {
@@ -65,7 +67,7 @@ func main() {
 func (f *flags) run(parent context.Context, out, progress io.Writer) (err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	go watchParent(ctx, func() { cancel(errors.New("the program that started this one has ended")) })
+	go measure.WatchParent(ctx, func() { cancel(errors.New("the program that started this one has ended")) })
 
 	dir, err := os.MkdirTemp("", "lti-bench-")
 	if err != nil {
@@ -80,13 +82,13 @@ func (f *flags) run(parent context.Context, out, progress io.Writer) (err error)
 	if b.logDir == "" {
 		b.logDir = filepath.Join(dir, "logs")
 	}
-	b.report.load = loadAverage()
+	load := measure.LoadAverage()
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	b.procs = &processes{logDir: b.logDir, failed: cancel}
+	b.procs = &measure.Processes{LogDir: b.logDir, Failed: cancel}
 	defer func() {
-		b.procs.stopAll()
+		b.procs.StopAll()
 		if b.cluster != nil {
 			err = errors.Join(err, b.cluster.stop())
 		}
@@ -100,23 +102,6 @@ func (f *flags) run(parent context.Context, out, progress io.Writer) (err error)
 	case err != nil:
 		return err
 	}
-	return b.report.write(out, f)
-}
-
-// watchParent notices that "go run" or make was killed, which does not reach this program by itself.
-func watchParent(ctx context.Context, gone func()) {
-	parent := os.Getppid()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if os.Getppid() != parent {
-				gone()
-				return
-			}
-		}
-	}
+	fmt.Fprintf(out, "%d activities, %d platforms; %s; load average before the run %s\n\n", f.Activities, f.Platforms, measure.Machine(), load)
+	return b.report.Write(out)
 }

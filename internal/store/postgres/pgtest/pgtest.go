@@ -355,6 +355,16 @@ func (s *Server) CreateDatabase() (string, error) {
 	return address, nil
 }
 
+// PID returns the number of the server's first process, the parent of all others; 0 when it does not run.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return 0
+	}
+	return s.process.Pid
+}
+
 // Program returns the path of a program of PostgreSQL, such as pg_dump.
 func (s *Server) Program(name string) string { return filepath.Join(s.bin, name) }
 
