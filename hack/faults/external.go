@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/lti-operator/lti-operator/hack/table"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
@@ -47,7 +48,7 @@ const (
 )
 
 // writeExternal adds the activities, the tool, the identity provider of the learners and the webhook.
-func (w *world) writeExternal(t *routing.Table, private, set string, public routing.JWK) {
+func (w *world) writeExternal(t *routing.Table, set string, public routing.JWK) error {
 	t.Academy.Learners = &routing.Learners{IssuerURL: w.people.server.URL, ClientID: clientID}
 	t.AcademyKeys.LearnersSecret = w.secret
 	t.Academy.ResultsWebhook, t.AcademyKeys.WebhookSecrets = w.receiver.server.URL+"/results", []string{w.receiver.secret}
@@ -55,9 +56,11 @@ func (w *world) writeExternal(t *routing.Table, private, set string, public rout
 		Name: toolName, Title: "Lab", Active: true, PublicKeys: []routing.JWK{public},
 		LTI13: &routing.ToolLTI13{LoginInitiationURL: "https://lab.example/login", JWKS: set, RedirectURIs: []string{"https://lab.example/launch"}},
 	}}
-	t.SigningKeys = append(t.SigningKeys, routing.SigningKey{
-		Kind: routing.KindTool, Name: toolName, KeyID: public.KeyID, PrivateKeyPEM: private,
-	})
+	signs, err := table.SigningKey(routing.KindTool, toolName, w.key)
+	if err != nil {
+		return err
+	}
+	t.SigningKeys = append(t.SigningKeys, signs)
 	for _, e := range externals() {
 		opens := &routing.External{Presentation: routing.PresentationNewWindow}
 		a := routing.Activity{Name: e.name, Title: e.name, Type: "ELearning", External: opens}
@@ -76,6 +79,7 @@ func (w *world) writeExternal(t *routing.Table, private, set string, public rout
 		}
 		t.Activities = append(t.Activities, a)
 	}
+	return nil
 }
 
 // identityProvider is that of the academy's learners. It never fails, and knows who it is that comes next.

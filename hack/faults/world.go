@@ -6,10 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +23,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/lti-operator/lti-operator/hack/launches"
+	"github.com/lti-operator/lti-operator/hack/table"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
 	"github.com/lti-operator/lti-operator/internal/lti/ags"
@@ -206,22 +205,13 @@ func (w *world) close() error {
 
 // writeTable writes the routing table as kubelet would.
 func (w *world) writeTable() error {
-	academy, err := keys.NewAcademy(rand.Reader, time.Now())
+	academyKeys, err := table.AcademyKeys(table.Client(clientID, w.secret))
 	if err != nil {
 		return err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(w.key)
-	if err != nil {
-		return err
-	}
-	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	public := keys.PublicJWK(&w.key.PublicKey)
-	set, err := json.Marshal(map[string]any{"keys": []routing.JWK{public}})
-	if err != nil {
-		return err
-	}
-	client, token := sha256.Sum256([]byte(w.secret)), sha256.Sum256([]byte(academy.ControlToken))
-	table := &routing.Table{
+	set := (&launches.Platform{Key: w.key}).JWKS()
+	t := &routing.Table{
 		Academy: routing.Academy{
 			Name: "default", Title: "Acme Academy", URL: academyURL, Active: true, AllowPrivateCIDRs: []string{"127.0.0.0/8"},
 			Users: routing.Users{AnyEmail: true},
@@ -230,46 +220,27 @@ func (w *world) writeTable() error {
 			TargetURL: "https://academy.acme.example/courses/42", Presentation: routing.PresentationEmbedded,
 		}}},
 		Credentials: []routing.Credential{{ConsumerKey: consumerKey, Secrets: []string{w.shared}, Activity: activityName, Realm: "forms"}},
-		AcademyKeys: routing.AcademyKeys{
-			StateKeys: [][]byte{academy.StateKey},
-			Control: routing.Control{
-				CertificatePEM: string(academy.ControlCertificatePEM), PrivateKeyPEM: string(academy.ControlPrivateKeyPEM), TokenSHA256: token[:],
-			},
-			Clients: []routing.Client{{ClientID: clientID, SecretSHA256: client[:]}},
-		},
+		AcademyKeys: academyKeys,
 	}
 	for _, b := range w.books[:2] {
-		table.Platforms = append(table.Platforms, routing.Platform{
+		t.Platforms = append(t.Platforms, routing.Platform{
 			Name: b.name, Title: b.name, Active: true, Realm: b.name, AnyDeployment: true, Users: routing.Users{AnyEmail: true},
 			PublicKeys: []routing.JWK{public},
 			LTI13: &routing.PlatformLTI13{
 				Issuer: "https://" + b.name + ".example", ClientID: "client", AuthenticationURL: "https://" + b.name + ".example/auth",
-				AccessTokenURL: b.server.URL + "/token", JWKS: string(set),
+				AccessTokenURL: b.server.URL + "/token", JWKS: set,
 			},
 		})
-		table.SigningKeys = append(table.SigningKeys, routing.SigningKey{
-			Kind: routing.KindPlatform, Name: b.name, KeyID: public.KeyID, PrivateKeyPEM: private,
-		})
-	}
-	w.writeExternal(table, private, string(set), public)
-	split, err := routing.Split(table)
-	if err != nil {
-		return err
-	}
-	files, err := split.Files()
-	if err != nil {
-		return err
-	}
-	version := filepath.Join(w.dir, "config", "..version")
-	if err := os.MkdirAll(version, 0o700); err != nil {
-		return err
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(version, name), content, 0o600); err != nil {
+		signs, err := table.SigningKey(routing.KindPlatform, b.name, w.key)
+		if err != nil {
 			return err
 		}
+		t.SigningKeys = append(t.SigningKeys, signs)
 	}
-	return os.Symlink("..version", filepath.Join(w.dir, "config", "..data"))
+	if err := w.writeExternal(t, set, public); err != nil {
+		return err
+	}
+	return table.Write(filepath.Join(w.dir, "config"), t)
 }
 
 // answer is what a handler says.
