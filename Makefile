@@ -155,11 +155,16 @@ bin/cluster:
 ##@ Measure
 
 .PHONY: bench
-bench: bench-control-plane ## Run every benchmark in full; they print what is measured beside what is wanted.
+bench: bench-control-plane bench-launches ## Run every benchmark in full; they print what is measured beside what is wanted.
 
 .PHONY: bench-control-plane
 bench-control-plane: build ## Measure the operator with 10,000 activities; less with BENCH='--activities=500 --steady=20s'.
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/bench/controlplane $(BENCH)
+
+.PHONY: bench-launches
+bench-launches: build hack/peers/node_modules/.stamp ## Measure what launches cost, beside ltijs and a floor; quickly with BENCH='--rounds=1 --launches=300 --learners=300'.
+	hack/tools/ensure.sh node postgres
+	go run ./hack/bench/launches $(BENCH)
 
 ##@ Demo
 

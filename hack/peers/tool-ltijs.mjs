@@ -23,22 +23,14 @@
 // /results?user=…&limit=…         results of the activity's line item; &url=… for a next page
 // /line-items?limit=…&tag=…       line items of the course; &url=… for a next page
 // /members?limit=…&role=…&pages=… members of the course; pages=0 for all pages, &url=… for a next page
-import './resolve.mjs';
 import { readFileSync } from 'node:fs';
+import { databaseFromEnvironment, start } from './ltijs.mjs';
 import { Provider as lti } from 'ltijs';
-import Database from 'ltijs-sequelize';
-import { parse } from 'pg-connection-string';
 import { escapeHTML, sendHTML, sendJSON } from './web.mjs';
 
 const port = Number(process.env.TOOL_PORT ?? 9407);
 const here = `http://${process.env.TOOL_HOST ?? 'simulation.localhost'}:${port}`;
 const configFile = process.argv[2];
-if (!process.env.DATABASE_URL) {
-  console.error('usage: DATABASE_URL=postgres://… node tool-ltijs.mjs [tool-ltijs.json]');
-  process.exit(2);
-}
-
-const { host, port: databasePort, user, password, database } = parse(process.env.DATABASE_URL);
 const exercises = [
   { name: 'knots', title: 'Knots & hitches', text: 'Tie the figure eight: one "bight", two loops.', maximum: 10 },
   { name: 'anchors', title: 'Ankers: één, twee', text: 'Where to fasten a rope.', maximum: 20 },
@@ -46,7 +38,7 @@ const exercises = [
 const exerciseURL = exercise => `${here}/?exercise=${exercise.name}`;
 
 lti.setup('a key for this machine only', {
-  plugin: new Database(database, user, password, { dialect: 'postgres', host, port: databasePort || 5432, logging: false }),
+  plugin: databaseFromEnvironment('tool-ltijs.mjs [tool-ltijs.json]'),
 }, {
   // ltijs refuses plain HTTP otherwise: a browser that blocks third-party cookies then works without any.
   devMode: true,
@@ -113,6 +105,4 @@ serve('/members', (token, { limit, role, url, pages = '1' }) => lti.NamesAndRole
   limit, role, url, pages: pages === '0' ? false : Number(pages),
 }));
 
-await lti.deploy({ serverless: true, silent: true });
-if (configFile) await lti.registerPlatform(JSON.parse(readFileSync(configFile, 'utf8')));
-lti.app.listen(port, '127.0.0.1', () => console.log(`ltijs tool: ${here}`));
+await start(port, configFile && JSON.parse(readFileSync(configFile, 'utf8')), `ltijs tool: ${here}`);

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
+	platforms "github.com/lti-operator/lti-operator/hack/launches"
+	"github.com/lti-operator/lti-operator/hack/table"
+	"github.com/lti-operator/lti-operator/internal/keys"
+	"github.com/lti-operator/lti-operator/internal/routing"
+	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
+)
+
+const (
+	startTimeout = time.Minute
+	// poolConnections is the launch handler's own default; the others get as many.
+	poolConnections = 10
+	// paceShare is the part of what a subject can do that the paced pass asks for.
+	paceShare = 0.6
+)
+
+// bench is everything that runs, and what was found out.
+type bench struct {
+	flags    *flags
+	root     string // of the repository
+	dir      string // for everything temporary, removed at the end
+	progress io.Writer
+	began    time.Time
+	load     string
+	// cores is their number.
+	cores int
+
+	procs    *measure.Processes
+	database *pgtest.Server
+	// settings are those of the database that matter for durability.
+	settings string
+	platform *platforms.Platform
+	keySet   *keySet
+	secret   string
+	subjects []*subject
+	// launched is how many launches there were by people whom nobody knew, with --fresh.
+	launched int
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(b.progress, "%7.1f s  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (b *bench) databaseCore() int {
+	if b.flags.DatabaseCore < 0 {
+		return b.flags.DriverCore
+	}
+	return b.flags.DatabaseCore
+}
+
+// measure starts everything and runs the rounds.
+func (b *bench) measure(ctx context.Context) error {
+	for _, part := range []func(context.Context) error{b.start, b.warmUp, b.runRounds} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) stop() error {
+	b.procs.StopAll()
+	if b.keySet != nil {
+		b.keySet.close()
+	}
+	if b.database != nil {
+		return b.database.Close()
+	}
+	return nil
+}
+
+// start brings everything up, each on its core.
+func (b *bench) start(ctx context.Context) (err error) {
+	if b.cores < 2 || max(b.flags.ServerCore, b.flags.DriverCore, b.databaseCore()) >= b.cores {
+		return fmt.Errorf("there are %d cores; see --server-core and the others", b.cores)
+	}
+	if b.root, err = measure.FindRoot(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.procs.LogDir, 0o700); err != nil {
+		return fmt.Errorf("make a folder for logs: %w", err)
+	}
+	b.platform = &platforms.Platform{Name: platformName, Issuer: issuer, ClientID: clientID, DeploymentID: deploymentID}
+	if b.platform.Key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		return err
+	}
+	b.secret = rand.Text()
+	handler := filepath.Join(b.flags.Bin, "launch-handler")
+	if b.flags.Profile != "" {
+		if handler, err = b.buildForProfiles(ctx); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(handler); err != nil {
+		return fmt.Errorf("%s is missing: run \"make build\"", handler)
+	}
+	if err := b.startDatabase(ctx); err != nil {
+		return err
+	}
+	if err := b.keepToDriverCore(); err != nil {
+		return err
+	}
+	if err := b.writeTable(); err != nil {
+		return err
+	}
+	for _, name := range b.flags.Subjects {
+		b.say("starting %s", name)
+		s, err := b.startSubject(ctx, name, handler)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		b.subjects = append(b.subjects, s)
+	}
+	// Half of it to come to rest.
+	const watched = 4 * time.Second
+	b.say("watching memory for %s", watched)
+	rested := time.Now().Add(watched / 2)
+	if err := measure.Sleep(ctx, watched); err != nil {
+		return err
+	}
+	for _, s := range b.subjects {
+		s.idle = s.process.Memory(rested)
+	}
+	return nil
+}
+
+// startDatabase starts PostgreSQL as in production: what is committed is on the disk.
+func (b *bench) startDatabase(ctx context.Context) (err error) {
+	b.say("starting PostgreSQL")
+	if err := measure.Pin(b.databaseCore()); err != nil {
+		return err
+	}
+	if b.database, err = pgtest.Run(pgtest.Durable); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, b.database.AdminURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	const query = `SELECT string_agg(name || '=' || setting || coalesce(unit, ''), ', ' ORDER BY name) FROM pg_settings
+		WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method', 'shared_buffers')`
+	return conn.QueryRow(ctx, query).Scan(&b.settings)
+}
+
+// writeTable writes what the operator would make of one platform and one activity, which is opened in a window of its own.
+func (b *bench) writeTable() error {
+	academyKeys, err := table.AcademyKeys(table.Client(applicationID, b.secret))
+	if err != nil {
+		return err
+	}
+	signs, err := table.SigningKey(routing.KindPlatform, platformName, b.platform.Key)
+	if err != nil {
+		return err
+	}
+	return table.Write(b.file("config"), &routing.Table{
+		Academy:     routing.Academy{Name: "default", Title: "Acme Academy", URL: academyURL, Active: true},
+		AcademyKeys: academyKeys,
+		Activities: []routing.Activity{{Name: activityName, Title: resourceTitle, Type: "ELearning", Share: &routing.Share{
+			TargetURL: targetURL, Presentation: routing.PresentationNewWindow, SignIn: routing.SignInLaunchCode, ClientID: applicationID,
+		}}},
+		Platforms: []routing.Platform{{
+			Name: platformName, Title: "University", Active: true, Realm: platformName,
+			Deployments: []routing.Deployment{{ID: deploymentID, Active: true}},
+			PublicKeys:  []routing.JWK{keys.PublicJWK(&b.platform.Key.PublicKey)},
+			LTI13: &routing.PlatformLTI13{
+				Issuer: issuer, ClientID: clientID, AuthenticationURL: authenticationURL, AccessTokenURL: accessTokenURL, JWKS: b.platform.JWKS(),
+			},
+		}},
+		SigningKeys: []routing.SigningKey{signs},
+	})
+}
+
+// file is a path in the temporary folder.
+func (b *bench) file(name string) string { return filepath.Join(b.dir, name) }
+
+func (b *bench) startSubject(ctx context.Context, name, handler string) (*subject, error) {
+	var (
+		s   *subject
+		c   measure.Command
+		err error
+	)
+	free, err := measure.FreeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	switch name {
+	case ours, oursSQLite:
+		s = newOurs(name, b.secret)
+		c, err = b.handlerCommand(s, handler, free[0])
+	case theFloor:
+		s = newFloor()
+		c, err = b.floorCommand(ctx, s, free[0])
+	default:
+		s = newLtijs(name)
+		c, err = b.ltijsCommand(s, free[0])
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.address, s.launches = free[0], b.flags.Launches
+	if name == ltijs || name == ltijsJWKS {
+		if s.launches = b.flags.LtijsLaunches; s.launches == 0 {
+			s.launches = max(100, b.flags.Launches/5)
+		}
+	}
+	c.Name, c.Cores = name, []int{b.flags.ServerCore}
+	if s.process, err = b.procs.Start(c); err != nil {
+		return nil, err
+	}
+	return s, measure.Until(ctx, startTimeout, 20*time.Millisecond, func() error {
+		l := &launch{who: newPerson(0)}
+		conn, err := dial(s.address)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if l.answer, err = conn.exchange(s.prepare(stepLogin, l)); err != nil {
+			return err
+		}
+		return s.check(stepLogin, l)
+	})
+}
+
+// newDatabase makes a database for a subject, and returns a file with its address.
+func (b *bench) newDatabase(s *subject) (address, file string, err error) {
+	if address, err = b.database.CreateDatabase(); err != nil {
+		return "", "", err
+	}
+	file = b.file(s.name + ".uri")
+	return address, file, os.WriteFile(file, []byte(address), 0o600)
+}
+
+func (b *bench) handlerCommand(s *subject, handler, address string) (c measure.Command, err error) {
+	where := "sqlite:" + b.file("launches.db")
+	if s.name == ours {
+		_, file, err := b.newDatabase(s)
+		if err != nil {
+			return c, err
+		}
+		where = "postgres-file:" + file
+	}
+	if b.flags.Profile != "" {
+		s.profile = b.file(s.name + ".pprof")
+		c.Env = []string{"CPU_PROFILE=" + s.profile}
+	}
+	c.Path = handler
+	c.Args = []string{
+		"--config-dir=" + b.file("config"), "--store=" + where,
+		"--public-address=" + address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
+	}
+	return c, nil
+}
+
+func (b *bench) floorCommand(ctx context.Context, s *subject, address string) (c measure.Command, err error) {
+	_, file, err := b.newDatabase(s)
+	if err != nil {
+		return c, err
+	}
+	public, err := b.publicPEM()
+	if err != nil {
+		return c, err
+	}
+	if err := os.WriteFile(b.file("platform.pem"), public, 0o600); err != nil {
+		return c, err
+	}
+	c.Path = b.file("floor-program")
+	c.Args = []string{
+		"-address=" + address, "-database=" + file, "-key=" + b.file("platform.pem"), "-connections=" + strconv.Itoa(poolConnections),
+		"-issuer=" + issuer, "-client-id=" + clientID, "-authentication-url=" + authenticationURL, "-redirect-uri=" + s.redirectURI, "-target-url=" + targetURL,
+	}
+	return c, b.build(ctx, c.Path, "./hack/bench/floor")
+}
+
+func (b *bench) publicPEM() ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(&b.platform.Key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+}
+
+func (b *bench) ltijsCommand(s *subject, address string) (c measure.Command, err error) {
+	database, _, err := b.newDatabase(s)
+	if err != nil {
+		return c, err
+	}
+	// The form of the key that needs the least work in each launch.
+	auth := map[string]string{"method": "RSA_KEY"}
+	if s.name == ltijsJWKS {
+		if b.keySet, err = serveKeySet(b.platform.JWKS()); err != nil {
+			return c, err
+		}
+		auth = map[string]string{"method": "JWK_SET", "key": b.keySet.url}
+	} else {
+		public, err := b.publicPEM()
+		if err != nil {
+			return c, err
+		}
+		auth["key"] = string(public)
+	}
+	config, err := json.Marshal(map[string]any{
+		"url": issuer, "name": "University", "clientId": clientID, "authConfig": auth,
+		"authenticationEndpoint": authenticationURL, "accesstokenEndpoint": accessTokenURL,
+	})
+	if err != nil {
+		return c, err
+	}
+	file := b.file(s.name + ".json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return c, err
+	}
+	if c.Path, err = exec.LookPath("node"); err != nil {
+		return c, fmt.Errorf("%w: see hack/tools/ensure.sh", err)
+	}
+	_, port, err := net.SplitHostPort(address)
+	c.Args = []string{filepath.Join(b.root, "hack", "peers", "bench-ltijs.mjs"), file}
+	c.Env = []string{"NODE_ENV=production", "DATABASE_URL=" + database, "TOOL_PORT=" + port, "POOL_CONNECTIONS=" + strconv.Itoa(poolConnections)}
+	return c, err
+}
+
+// build compiles a program of this repository.
+func (b *bench) build(ctx context.Context, path, what string, flags ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", path}, flags...), what)...)
+	cmd.Dir = b.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w: %s", what, err, out)
+	}
+	return nil
+}
+
+func (b *bench) buildForProfiles(ctx context.Context) (handler string, err error) {
+	b.say("building a launch handler that writes CPU profiles")
+	if err := os.MkdirAll(b.flags.Profile, 0o750); err != nil {
+		return "", err
+	}
+	handler = b.file("launch-handler-profile")
+	return handler, b.build(ctx, handler, "./cmd/launch-handler", "-tags=cpuprofile")
+}
+
+// warmUp lets everybody launch once, so that all are known, and finds the paces.
+func (b *bench) warmUp(ctx context.Context) error {
+	for _, s := range b.subjects {
+		b.say("%s: everybody's first launch", s.name)
+		if _, err := b.pass(ctx, s, b.people(b.flags.Learners, false), 0, ""); err != nil {
+			return err
+		}
+		passed, err := b.pass(ctx, s, b.people(s.launches, b.flags.Fresh), 0, "")
+		if err != nil {
+			return err
+		}
+		s.pace = b.flags.Pace[s.name]
+		if s.pace == 0 {
+			slowest := slices.MinFunc(passed.Phases, func(p, q *Phase) int { return cmp.Compare(p.PerSecond, q.PerSecond) })
+			s.pace = paceShare * slowest.PerSecond
+		}
+	}
+	return nil
+}
+
+// runRounds measures all subjects in each round, in this order and the other in turn: what changes slowly on the machine
+// changes for all of them.
+func (b *bench) runRounds(ctx context.Context) error {
+	for n := range b.flags.Rounds {
+		order := slices.Clone(b.subjects)
+		if n%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			r, err := b.round(ctx, s, n+1)
+			if err != nil {
+				return err
+			}
+			s.rounds = append(s.rounds, r)
+		}
+	}
+	return nil
+}
+
+// Round is what was measured of a subject in one round.
+type Round struct {
+	// Closed is the pass in which every connection sends its next request at once, Paced the one with a pace.
+	Closed *Pass `json:"closed"`
+	Paced  *Pass `json:"paced"`
+}
+
+func (b *bench) round(ctx context.Context, s *subject, n int) (r *Round, err error) {
+	r = &Round{}
+	if r.Closed, err = b.pass(ctx, s, b.people(s.launches, b.flags.Fresh), 0, strconv.Itoa(n)); err != nil {
+		return nil, err
+	}
+	// Enough for a percentile, and no more: it takes its time.
+	if r.Paced, err = b.pass(ctx, s, b.people(max(100, s.launches/3), b.flags.Fresh), s.pace, ""); err != nil {
+		return nil, err
+	}
+	launch := r.Closed.Phases[stepLaunch]
+	b.say("round %d, %s: %.0f µs of the server for a launch, of which %.0f in the step of that name; %.0f of these in a second", n, s.name, r.Closed.Total.ServerCPU, launch.ServerCPU, launch.PerSecond)
+	return r, nil
+}
+
+// people are those of the next launches.
+func (b *bench) people(n int, fresh bool) []*launch {
+	launches := make([]*launch, n)
+	for i := range launches {
+		who := i % b.flags.Learners
+		if fresh {
+			who = b.flags.Learners + b.launched
+			b.launched++
+		}
+		launches[i] = &launch{who: newPerson(who)}
+	}
+	return launches
+}
+
+// Pass is a number of complete launches, step by step.
+type Pass struct {
+	Phases []*Phase `json:"phases"`
+	// Total is the sum over the steps; its latencies are those of sums over the steps of one launch each.
+	Total *Phase `json:"total"`
+	// LoginAndLaunch is the sum over these two, which the floor has too.
+	LoginAndLaunch *Phase `json:"loginAndLaunch"`
+}
+
+// pass does launches. A profile is written of each phase if there is a round to name it by.
+func (b *bench) pass(ctx context.Context, s *subject, launches []*launch, pace float64, round string) (*Pass, error) {
+	p := &Pass{}
+	for step := range s.steps {
+		if step == stepLaunch {
+			if err := b.sign(ctx, s, b.platform.Key, launches); err != nil {
+				return nil, err
+			}
+		}
+		requests := make([][]byte, len(launches))
+		for i, l := range launches {
+			requests[i] = s.prepare(step, l)
+		}
+		profiled := s.profile != "" && round != ""
+		if profiled {
+			if err := s.process.Signal(syscall.SIGUSR1); err != nil {
+				return nil, err
+			}
+		}
+		phase, err := b.send(ctx, s, step, requests, launches, pace)
+		if err != nil {
+			return nil, err
+		}
+		if profiled {
+			if err := b.keepProfile(ctx, s, fmt.Sprintf("%s-%s-%s.pprof", s.name, stepNames[step], round)); err != nil {
+				return nil, err
+			}
+		}
+		for i, l := range launches {
+			if err := s.check(step, l); err != nil {
+				return nil, fmt.Errorf("%s, %s %d of %d: %w", s.name, stepNames[step], i+1, len(launches), err)
+			}
+		}
+		p.Phases = append(p.Phases, phase)
+	}
+	p.Total, p.LoginAndLaunch = sum("complete", p.Phases, launches), sum("login and launch", p.Phases[:stepArrive], launches)
+	return p, nil
+}
+
+// sum adds phases up, as if one launch came after the other.
+func sum(name string, phases []*Phase, launches []*launch) *Phase {
+	n := len(launches)
+	total := &Phase{Step: name, Requests: n * len(phases), Pace: phases[0].Pace}
+	for _, p := range phases {
+		total.Seconds += p.Seconds
+		total.ServerCPU += p.ServerCPU
+		total.DatabaseCPU += p.DatabaseCPU
+		total.DriverCPU += p.DriverCPU
+		total.Saturated = total.Saturated || p.Saturated
+		for _, part := range []struct {
+			sum  *float64
+			part float64
+		}{
+			{&total.ServerIdle, p.ServerIdle}, {&total.DriverIdle, p.DriverIdle},
+			{&total.ServerOthers, p.ServerOthers}, {&total.DriverOthers, p.DriverOthers},
+		} {
+			*part.sum += part.part * p.Seconds
+		}
+	}
+	for _, share := range []*float64{&total.ServerIdle, &total.DriverIdle, &total.ServerOthers, &total.DriverOthers} {
+		*share /= total.Seconds
+	}
+	total.PerSecond = float64(n) / total.Seconds
+	latencies := make([]float64, n)
+	for i, l := range launches {
+		for step := range phases {
+			latencies[i] += l.latency[step]
+		}
+	}
+	total.Latency = newLatency(latencies)
+	return total
+}
+
+// keepProfile ends a profile and moves it to where it was wanted.
+func (b *bench) keepProfile(ctx context.Context, s *subject, name string) error {
+	if err := s.process.Signal(syscall.SIGUSR1); err != nil {
+		return err
+	}
+	return measure.Until(ctx, startTimeout, 10*time.Millisecond, func() error {
+		content, err := os.ReadFile(s.profile)
+		if err != nil {
+			return err
+		}
+		// Not renamed: the folder may be on another disk.
+		return errors.Join(os.WriteFile(filepath.Join(b.flags.Profile, name), content, 0o600), os.Remove(s.profile))
+	})
+}

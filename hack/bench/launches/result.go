@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
+)
+
+// Result is everything that was measured.
+type Result struct {
+	Machine     string     `json:"machine"`
+	LoadAverage string     `json:"loadAverage"`
+	Command     string     `json:"command"`
+	Database    string     `json:"database"`
+	Fresh       bool       `json:"fresh"`
+	Concurrency int        `json:"concurrency"`
+	Subjects    []*Subject `json:"subjects"`
+}
+
+// Subject is what was measured of a server.
+type Subject struct {
+	Name     string `json:"name"`
+	Launches int    `json:"launches"`
+	// IdleMemory is the resident memory before the first launch, PeakMemory the most of the whole run; in bytes.
+	IdleMemory int64    `json:"idleMemory"`
+	PeakMemory int64    `json:"peakMemory"`
+	Rounds     []*Round `json:"rounds"`
+}
+
+func (b *bench) result() (*Result, error) {
+	r := &Result{
+		Machine: measure.Machine(), LoadAverage: b.load, Command: "go run ./hack/bench/launches " + strings.Join(os.Args[1:], " "),
+		Database: "PostgreSQL: " + b.settings, Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency,
+	}
+	for _, s := range b.subjects {
+		peak, err := s.process.PeakMemory()
+		if err != nil {
+			return nil, err
+		}
+		r.Subjects = append(r.Subjects, &Subject{Name: s.name, Launches: s.launches, IdleMemory: s.idle, PeakMemory: peak, Rounds: s.rounds})
+	}
+	return r, nil
+}
+
+func (r *Result) writeJSON(path string) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(content, '\n'), 0o600)
+}
+
+// values are a figure in each round.
+type values []float64
+
+// median of an even number of rounds is the lower of the two in the middle.
+func (v values) median() float64 { return measure.Percentile(v, 50) }
+
+// String is the median, and in parentheses the least and the most.
+func (v values) String() string {
+	switch len(v) {
+	case 0:
+		return ""
+	case 1:
+		return measure.Number(v[0])
+	}
+	return fmt.Sprintf("%s (%s–%s)", measure.Number(v.median()), measure.Number(slices.Min(v)), measure.Number(slices.Max(v)))
+}
+
+// pick picks a phase of a round; nil where there is none.
+type pick func(*Round) *Phase
+
+func of(which func(*Round) *Pass, step int) pick {
+	return func(r *Round) *Phase {
+		p := which(r)
+		switch {
+		case step == complete:
+			return p.Total
+		case step == loginAndLaunch:
+			return p.LoginAndLaunch
+		case step < len(p.Phases):
+			return p.Phases[step]
+		}
+		return nil
+	}
+}
+
+func closed(r *Round) *Pass { return r.Closed }
+func paced(r *Round) *Pass  { return r.Paced }
+
+// Sums over steps, beside the steps.
+const (
+	complete = steps + iota
+	loginAndLaunch
+)
+
+// figure is a figure of a phase in all rounds that have it.
+func (s *Subject) figure(p pick, f func(*Phase) float64) (v values) {
+	for _, r := range s.Rounds {
+		if phase := p(r); phase != nil {
+			v = append(v, f(phase))
+		}
+	}
+	return v
+}
+
+// latency leaves out the rounds in which the driver's core was saturated, and says how many these are.
+func (s *Subject) latency(p pick, f func(*Latency) float64) (v values, discarded int) {
+	for _, r := range s.Rounds {
+		switch phase := p(r); {
+		case phase == nil:
+		case phase.Saturated:
+			discarded++
+		default:
+			v = append(v, f(&phase.Latency))
+		}
+	}
+	return v, discarded
+}
+
+func serverCPU(p *Phase) float64   { return p.ServerCPU }
+func databaseCPU(p *Phase) float64 { return p.DatabaseCPU }
+func driverCPU(p *Phase) float64   { return p.DriverCPU }
+func perSecond(p *Phase) float64   { return p.PerSecond }
+
+func (r *Result) subject(name string) *Subject {
+	for _, s := range r.Subjects {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// write prints both tables as Markdown.
+func (r *Result) write(out io.Writer) error {
+	first := r.Subjects[0]
+	who := "Everybody has launched before"
+	if r.Fresh {
+		who = "Every launch is the first one of its person"
+	}
+	var counts []string
+	for _, s := range r.Subjects {
+		counts = append(counts, fmt.Sprintf("%d of %s", s.Launches, s.Name))
+	}
+	fmt.Fprintf(out, "LTI 1.3 launches as tool; %s; load average before the run %s.\n", r.Machine, r.LoadAverage)
+	fmt.Fprintf(out, "%d rounds, each with %s; %d connections. %s. %s.\n\n", len(first.Rounds), strings.Join(counts, ", "), r.Concurrency, who, r.Database)
+	if err := r.writeFigures(out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	return r.ratios().Write(out)
+}
+
+// writeFigures prints what was measured of each subject: medians over the rounds, with the least and the most.
+func (r *Result) writeFigures(out io.Writer) error {
+	head, columns := []string{"median (min–max) over rounds"}, "l"
+	for _, s := range r.Subjects {
+		head, columns = append(head, s.Name), columns+"r"
+	}
+	cells := [][]string{head}
+	line := func(what string, cell func(*Subject) string) {
+		row := []string{what}
+		for _, s := range r.Subjects {
+			row = append(row, cell(s))
+		}
+		cells = append(cells, row)
+	}
+	names := []string{stepLogin: "login", stepLaunch: "launch", stepArrive: "arrive", complete: "complete"}
+	for _, f := range []struct {
+		what  string
+		value func(*Phase) float64
+	}{
+		{"server CPU, µs", serverCPU}, {"PostgreSQL CPU, µs", databaseCPU}, {"driver CPU, µs", driverCPU}, {"per second, closed loop", perSecond},
+	} {
+		for step, name := range names {
+			line(name+": "+f.what, func(s *Subject) string { return s.figure(of(closed, step), f.value).String() })
+		}
+	}
+	for _, pass := range []struct {
+		what  string
+		which func(*Round) *Pass
+	}{{"closed loop", closed}, {"paced", paced}} {
+		if pass.what == "paced" {
+			line("paced: launches per second asked for", func(s *Subject) string {
+				return s.figure(of(paced, complete), func(p *Phase) float64 { return p.Pace }).String()
+			})
+			line("paced: server CPU, complete, µs", func(s *Subject) string { return s.figure(of(paced, complete), serverCPU).String() })
+		}
+		for step, name := range names {
+			for _, p := range percentiles {
+				line(fmt.Sprintf("%s: %s, %s, ms", name, p.name, pass.what), func(s *Subject) string {
+					v, discarded := s.latency(of(pass.which, step), p.of)
+					if discarded > 0 {
+						return strings.TrimSpace(fmt.Sprintf("%s %d discarded", v, discarded))
+					}
+					return v.String()
+				})
+			}
+		}
+	}
+	line("memory idle, MiB", func(s *Subject) string { return measure.Number(float64(s.IdleMemory) / measure.MiB) })
+	line("memory at most, MiB", func(s *Subject) string { return measure.Number(float64(s.PeakMemory) / measure.MiB) })
+	percent := func(f func(*Phase) float64) func(*Subject) string {
+		return func(s *Subject) string {
+			return s.figure(of(closed, complete), func(p *Phase) float64 { return 100 * f(p) }).String()
+		}
+	}
+	line("server's core idle, %", percent(func(p *Phase) float64 { return p.ServerIdle }))
+	line("driver's core idle, %", percent(func(p *Phase) float64 { return p.DriverIdle }))
+	line("others on the server's core, %", percent(func(p *Phase) float64 { return p.ServerOthers }))
+	line("others on the driver's core, %", percent(func(p *Phase) float64 { return p.DriverOthers }))
+	return measure.WriteTable(out, columns, cells)
+}
+
+var percentiles = []struct {
+	name string
+	of   func(*Latency) float64
+}{
+	{"p50", func(l *Latency) float64 { return l.P50 }},
+	{"p95", func(l *Latency) float64 { return l.P95 }},
+	{"p99", p99},
+}
+
+func p99(l *Latency) float64 { return l.P99 }
+
+// ratios compares medians with each other, and with what is wanted.
+func (r *Result) ratios() *measure.Report {
+	report := &measure.Report{}
+	us := r.subject(ours)
+	if us == nil {
+		return report
+	}
+	report.Add("ours: memory idle", float64(us.IdleMemory)/measure.MiB, 80, "MiB")
+	if floor := r.subject(theFloor); floor != nil {
+		for _, part := range []struct {
+			what string
+			step int
+			tell bool
+		}{
+			{"ours / floor: server CPU, login and launch", loginAndLaunch, false},
+			{"… login", stepLogin, true}, {"… launch", stepLaunch, true},
+		} {
+			ratio := us.figure(of(closed, part.step), serverCPU).median() / floor.figure(of(closed, part.step), serverCPU).median()
+			if part.tell {
+				report.Tell(part.what, ratio, "×")
+			} else {
+				report.Add(part.what, ratio, 1.5, "×")
+			}
+		}
+	}
+	for _, name := range []string{ltijs, ltijsJWKS} {
+		they := r.subject(name)
+		if they == nil {
+			continue
+		}
+		step := of(closed, complete)
+		report.AddAtLeast(name+" / ours: server CPU, complete launch", they.figure(step, serverCPU).median()/us.figure(step, serverCPU).median(), 20, "×")
+		report.Tell("… with PostgreSQL's",
+			(they.figure(step, serverCPU).median()+they.figure(step, databaseCPU).median())/
+				(us.figure(step, serverCPU).median()+us.figure(step, databaseCPU).median()), "×")
+		report.AddAtLeast("ours / "+name+": complete launches per second", us.figure(step, perSecond).median()/they.figure(step, perSecond).median(), 10, "×")
+		for _, pass := range []struct {
+			what  string
+			which func(*Round) *Pass
+		}{{"closed loop", closed}, {"paced", paced}} {
+			theirs, _ := they.latency(of(pass.which, complete), p99)
+			own, _ := us.latency(of(pass.which, complete), p99)
+			what := fmt.Sprintf("%s / ours: p99 of a complete launch, %s", name, pass.what)
+			if len(theirs) == 0 || len(own) == 0 {
+				report.Note("%s: nothing to compare, the driver's core was saturated in every round", what)
+				continue
+			}
+			report.AddAtLeast(what, theirs.median()/own.median(), 10, "×")
+		}
+	}
+	report.Note("closed loop: each connection sends its next request at once. Paced: each phase at one rate, for each subject that of the table: " +
+		"unless it was told, 60 %% of what its slowest phase reached in the warm-up")
+	report.Note("latencies of rounds in which the driver's core had less than 2 %% idle are discarded; processor time and rates are not. " +
+		"What PostgreSQL or the driver limit is so a rate at least, not what the server could do")
+	report.Note("complete: login, launch and arrive; of the floor, which has no arrive, login and launch")
+	return report
+}
