@@ -32,6 +32,11 @@ E2E ?=
 export PREVIOUS ?=
 # Flags of a benchmark, as in `make bench-control-plane BENCH=--steady=1m`.
 BENCH ?=
+# Of `make bench-micro`: for how long and how often each benchmark runs, which ones, and the results to compare with.
+BENCHTIME ?= 100ms
+COUNT ?= 6
+ONLY ?= .
+BASE ?=
 
 ##@ General
 
@@ -155,7 +160,7 @@ bin/cluster:
 ##@ Measure
 
 .PHONY: bench
-bench: bench-control-plane bench-launches ## Run every benchmark in full; they print what is measured beside what is wanted.
+bench: bench-micro bench-control-plane bench-launches ## Run every benchmark in full; they print what is measured beside what is wanted.
 
 .PHONY: bench-control-plane
 bench-control-plane: build ## Measure the operator with 10,000 activities; less with BENCH='--activities=500 --steady=20s'.
@@ -165,6 +170,10 @@ bench-control-plane: build ## Measure the operator with 10,000 activities; less 
 bench-launches: build hack/peers/node_modules/.stamp ## Measure what launches cost, beside ltijs and a floor; quickly with BENCH='--rounds=1 --launches=300 --learners=300'.
 	hack/tools/ensure.sh node postgres
 	go run ./hack/bench/launches $(BENCH)
+
+.PHONY: bench-micro
+bench-micro: ## Measure the pure cores with benchstat: some of them with ONLY=Launch, against a former result with BASE=FILE.
+	@BENCHTIME=$(BENCHTIME) COUNT=$(COUNT) ONLY='$(ONLY)' BASE='$(BASE)' hack/tools/bench-micro.sh
 
 ##@ Demo
 

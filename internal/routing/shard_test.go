@@ -683,7 +683,7 @@ func shuffle[T any](in []T, seed uint64) []T {
 	return out
 }
 
-func split(t *testing.T, table *Table) *Set {
+func split(t testing.TB, table *Table) *Set {
 	t.Helper()
 	set, err := Split(table)
 	if err != nil {
@@ -692,7 +692,7 @@ func split(t *testing.T, table *Table) *Set {
 	return set
 }
 
-func files(t *testing.T, set *Set) map[string][]byte {
+func files(t testing.TB, set *Set) map[string][]byte {
 	t.Helper()
 	contents, err := set.Files()
 	if err != nil {
