@@ -1,89 +1,11 @@
 package jws
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
-
-// ParseObject reads a JSON object strictly: valid UTF-8, nothing after it, and
-// no member name twice at any depth. RFC 7519 section 4 and RFC 7515 section 4
-// allow to take the last of two equal names or to refuse; taking one is a way
-// to show two programs two different tokens. Names are matched exactly, which
-// decoding into a struct does not do.
-func ParseObject(text []byte) (map[string]any, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var obj map[string]any
-	if err := dec.Decode(&obj); err != nil {
-		return nil, errors.New("not a JSON object")
-	}
-	if obj == nil {
-		return nil, errors.New("null instead of a JSON object")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("text after the JSON object")
-	}
-	if repeatsName(text) {
-		return nil, errors.New("member name occurs twice")
-	}
-	return obj, nil
-}
-
-// repeatsName reports whether an object in a valid JSON text has a member name
-// twice.
-func repeatsName(text []byte) bool {
-	type level struct {
-		names map[string]bool // nil in an array
-		name  bool            // the next string is a name
-	}
-	var stack []level
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '{':
-			stack = append(stack, level{names: map[string]bool{}, name: true})
-		case '[':
-			stack = append(stack, level{})
-		case '}', ']':
-			stack = stack[:len(stack)-1]
-		case ',':
-			top := &stack[len(stack)-1]
-			top.name = top.names != nil
-		case '"':
-			start := i
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-			if len(stack) == 0 || !stack[len(stack)-1].name {
-				continue
-			}
-			top := &stack[len(stack)-1]
-			top.name = false
-			name := string(text[start+1 : i])
-			if strings.ContainsRune(name, '\\') {
-				// Two spellings of one name are one name.
-				if json.Unmarshal(text[start:i+1], &name) != nil {
-					return true
-				}
-			}
-			if top.names[name] {
-				return true
-			}
-			top.names[name] = true
-		}
-	}
-	return false
-}
 
 // maxTimestamp is the last second of the year 9999.
 const maxTimestamp = 253402300799

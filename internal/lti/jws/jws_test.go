@@ -1,6 +1,7 @@
 package jws
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -8,10 +9,14 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -190,39 +195,71 @@ func TestAudience(t *testing.T) {
 
 // What is read as an object is what encoding/json reads, and has each name once.
 func FuzzParseObject(f *testing.F) {
-	f.Add([]byte(`{"a":{"b":[{"a":"\"}"}]}}`))
-	f.Add([]byte(`{"a":1,"\u0061":2}`))
-	f.Add([]byte(`{"\ud800":1,"\ud800":2}`))
-	f.Add([]byte(` {"a":[1,{"b":null}]} x`))
+	for _, text := range []string{
+		`{"a":{"b":[{"a":"\"}"}]}}`, `{"a":1,"\u0061":2}`, `{"\ud800":1,"\ud800":2}`, ` {"a":[1,{"b":null}]} x`, `{"a":{"b":1,"c":[{"d":1,"d":2}]}}`,
+		`{"a":"\ud83d\ude00\ud83dx\ude00\u00E9\/\b\f\n\r\t\\"}`, `{"a":"\x"}`, `{"a":"\u00g0"}`, `{"a":"\u+123"}`, `{"a":"` + "\t" + `"}`, `{"a":"\`, `{"a":"\u00`,
+		`{"a":[-0,0.5,1e9,-1.25E-3,10]}`, `{"a":01}`, `{"a":-}`, `{"a":1.}`, `{"a":.5}`, `{"a":1e}`, `{"a":+1}`, `{"a":1e+}`,
+		`{"a":true,"b":false,"c":null,"d":{},"e":[]}`, `{"a":tru}`, `{"a":nulL}`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{"a":[1,]}`, `{"a":[1 2]}`, `{1:2}`, `{"a":1 "b":2}`,
+		"\n\r\t { \"a\" : [ 1 , 2 ] } ", "\v{}", `null`, ` null x`, `[]`, `"a"`, `1`, ``, `{`, `{"a":1}}`, "{\"\xff\":1}", "\ufeff{}",
+	} {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		got, err := ParseObject(text)
-		if err != nil {
-			return
+		want, ok := decoded(text)
+		if (err == nil) != ok {
+			t.Fatalf("%q: %v, encoding/json: %v", text, err, ok)
 		}
-		var std map[string]any
-		if json.Unmarshal(text, &std) != nil || len(std) != len(got) {
-			t.Fatalf("%v, encoding/json reads %v", got, std)
-		}
-		// Written again the members are as many: none was hidden behind another.
-		again, err := json.Marshal(got)
-		if err != nil || count(text) != count(again) {
-			t.Fatalf("%s: %s, %v", text, again, err)
+		if ok && !reflect.DeepEqual(want, got) {
+			t.Fatalf("%q: %#v, encoding/json reads %#v", text, got, want)
 		}
 	})
 }
 
-// count returns how many colons a JSON text has outside of its strings.
-func count(text []byte) int {
-	n, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch {
-		case quoted && text[i] == '\\':
-			i++
-		case text[i] == '"':
-			quoted = !quoted
-		case text[i] == ':' && !quoted:
-			n++
+// decoded returns what encoding/json reads, and whether that is one object without
+// a name that occurs twice.
+func decoded(text []byte) (map[string]any, bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var obj map[string]any
+	if !utf8.Valid(text) || d.Decode(&obj) != nil || obj == nil {
+		return nil, false
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, false
+	}
+	d = json.NewDecoder(bytes.NewReader(text))
+	return obj, namesDiffer(d)
+}
+
+// namesDiffer reads the next value, which is valid.
+func namesDiffer(d *json.Decoder) bool {
+	differ, names := true, map[json.Token]bool{}
+	switch t, _ := d.Token(); t {
+	case json.Delim('{'):
+		for d.More() {
+			name, _ := d.Token()
+			differ = differ && !names[name]
+			names[name] = true
+			differ = namesDiffer(d) && differ
+		}
+		_, _ = d.Token()
+	case json.Delim('['):
+		for d.More() {
+			differ = namesDiffer(d) && differ
+		}
+		_, _ = d.Token()
+	}
+	return differ
+}
+
+// As deep as encoding/json goes, and no deeper: nobody's text ends the process.
+func TestDeepNesting(t *testing.T) {
+	for depth, want := range map[int]bool{maxNesting: true, maxNesting + 1: false, 1 << 20: false} {
+		text := []byte(`{"a":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + `}`)
+		_, err := ParseObject(text)
+		if (err == nil) != want || json.Valid(text) != want {
+			t.Errorf("depth %d: %v", depth, err)
 		}
 	}
-	return n
 }
