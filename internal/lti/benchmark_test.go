@@ -6,24 +6,43 @@ import (
 	"testing"
 )
 
-// BenchmarkParseForm decodes the launch of a Moodle.
+// BenchmarkParseForm decodes launches of a Moodle.
 func BenchmarkParseForm(b *testing.B) {
-	var rec struct {
+	var form struct {
 		RawBody string `json:"raw_body"`
 	}
-	text, err := os.ReadFile("testdata/moodle-lti12-launch.json")
+	recorded(b, "moodle-lti12-launch.json", &form)
+	var token struct {
+		Params struct {
+			IDToken string `json:"id_token"`
+			State   string `json:"state"`
+		} `json:"params"`
+	}
+	recorded(b, "moodle-lti13-launch.json", &token)
+	for _, f := range []struct{ version, text string }{
+		{"1.2", form.RawBody},
+		{"1.3", "id_token=" + token.Params.IDToken + "&state=" + token.Params.State},
+	} {
+		b.Run("version="+f.version, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(f.text)))
+			for b.Loop() {
+				if params, err := ParseForm(f.text); err != nil || len(params) == 0 {
+					b.Fatal(params, err)
+				}
+			}
+		})
+	}
+}
+
+func recorded(b *testing.B, name string, into any) {
+	b.Helper()
+	text, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &rec); err != nil {
+	if err := json.Unmarshal(text, into); err != nil {
 		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	b.SetBytes(int64(len(rec.RawBody)))
-	for b.Loop() {
-		if params, err := ParseForm(rec.RawBody); err != nil || len(params) == 0 {
-			b.Fatal(params, err)
-		}
 	}
 }
 
