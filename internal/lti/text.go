@@ -11,6 +11,9 @@ import (
 // Readable removes what neither pages nor databases take: control characters
 // except line breaks and tabs, and bytes that are not UTF-8.
 func Readable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+		return s // as most are
+	}
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 && r != '\n' && r != '\t' && r != '\r' || r == 0x7f {
 			return -1

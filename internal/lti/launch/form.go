@@ -92,13 +92,9 @@ type form struct {
 // newForm sorts the parameters of the body by name and refuses those that
 // repeat. Custom and extension parameters may; the first counts.
 func newForm(req oauth1.Request, signed *oauth1.Verified) (*form, error) {
-	all, err := signed.Effective(req)
+	query, err := signed.Query(req)
 	if err != nil {
 		return nil, err
-	}
-	count := make(map[string]int, len(all))
-	for _, p := range all {
-		count[p.Name]++
 	}
 	f := &form{values: make(map[string]string, len(req.Body)), custom: map[string]string{}}
 	for _, p := range req.Body {
@@ -108,10 +104,11 @@ func newForm(req oauth1.Request, signed *oauth1.Verified) (*form, error) {
 			}
 			continue
 		}
-		if count[p.Name] > 1 && meaningful(p.Name) {
+		_, seen := f.values[p.Name]
+		if (seen || query.Count(p.Name) > 0) && meaningful(p.Name) {
 			return nil, lti.Refuse(lti.ParameterRepeated, "parameter %s occurs more than once", p.Name)
 		}
-		if _, seen := f.values[p.Name]; !seen {
+		if !seen {
 			f.values[p.Name] = p.Value
 		}
 	}

@@ -114,8 +114,13 @@ func Form12(launchURL string, l Launch12, cred oauth1.Credentials, now time.Time
 
 // postable returns a value as it arrives from a browser.
 func postable(s string) string {
-	return strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n").Replace(readable(s))
+	if s = readable(s); !strings.ContainsAny(s, "\r\n") {
+		return s // the replacer would copy it all the same
+	}
+	return lineBreaks.Replace(s)
 }
+
+var lineBreaks = strings.NewReplacer("\r\n", "\r\n", "\r", "\r\n", "\n", "\r\n")
 
 // formCustom returns custom parameters as LTI 1.2 sends them, sorted by name. A
 // name that has not the prefix custom_ gets it. LTI 1.1 section 3 has names in

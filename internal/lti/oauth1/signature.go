@@ -37,7 +37,7 @@ const SignatureMethod = HMACSHA1
 func Escape(s string) string {
 	n := 0
 	for i := 0; i < len(s); i++ {
-		if !unreserved(s[i]) {
+		if !plain[s[i]] {
 			n++
 		}
 	}
@@ -46,18 +46,34 @@ func Escape(s string) string {
 	}
 	var b strings.Builder
 	b.Grow(len(s) + 2*n)
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; unreserved(c) {
-			b.WriteByte(c)
-		} else {
-			const hex = "0123456789ABCDEF"
-			b.WriteByte('%')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		}
-	}
+	writeEscaped(&b, s, "%")
 	return b.String()
 }
+
+// writeEscaped writes s, escaped with that text in the place of "%": with "%25" it
+// is escaped twice.
+func writeEscaped(b *strings.Builder, s, percent string) {
+	const hex = "0123456789ABCDEF"
+	done := 0
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !plain[c] {
+			b.WriteString(s[done:i])
+			b.WriteString(percent)
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+			done = i + 1
+		}
+	}
+	b.WriteString(s[done:])
+}
+
+// plain has the answers of unreserved: a launch asks for every byte of it twice.
+var plain = func() (table [256]bool) {
+	for c := range table {
+		table[c] = unreserved(byte(c))
+	}
+	return table
+}()
 
 func unreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
@@ -98,34 +114,40 @@ func BaseURI(rawURL string) (string, error) {
 // without realm. Every oauth_signature is left out; empty values and
 // repetitions count.
 func BaseString(method, baseURI string, params lti.Params) string {
-	// Section 3.4.1.3.2: encode first, then sort by name and value as bytes.
+	// Section 3.4.1.3.2: encode first, then sort by name and value as bytes. Names
+	// hardly ever repeat, so that values are encoded when they are written.
 	pairs := make([]lti.Param, 0, len(params))
-	size := 0
+	size := len(method) + len(baseURI)
 	for _, p := range params {
 		if p.Name == "oauth_signature" {
 			continue
 		}
-		q := lti.Param{Name: Escape(p.Name), Value: Escape(p.Value)}
+		q := lti.Param{Name: Escape(p.Name), Value: p.Value}
 		pairs = append(pairs, q)
-		size += len(q.Name) + len(q.Value) + 2
+		size += len(q.Name) + len(q.Value) + len("%3D%26")
 	}
 	slices.SortFunc(pairs, func(a, b lti.Param) int {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
-		return strings.Compare(a.Value, b.Value)
+		return strings.Compare(Escape(a.Value), Escape(b.Value))
 	})
-	var norm strings.Builder
-	norm.Grow(size)
+	// Section 3.4.1.1: the pairs, joined by "=" and "&", are encoded once more.
+	var text strings.Builder
+	text.Grow(size + size/2)
+	text.WriteString(strings.ToUpper(method))
+	text.WriteByte('&')
+	writeEscaped(&text, baseURI, "%")
+	text.WriteByte('&')
 	for i, p := range pairs {
 		if i > 0 {
-			norm.WriteByte('&')
+			text.WriteString("%26")
 		}
-		norm.WriteString(p.Name)
-		norm.WriteByte('=')
-		norm.WriteString(p.Value)
+		writeEscaped(&text, p.Name, "%")
+		text.WriteString("%3D")
+		writeEscaped(&text, p.Value, "%25")
 	}
-	return strings.ToUpper(method) + "&" + Escape(baseURI) + "&" + Escape(norm.String())
+	return text.String()
 }
 
 // Signature returns the HMAC-SHA1 of a base string, in base64, for a shared

@@ -257,12 +257,11 @@ func without(query, body lti.Params) lti.Params {
 	return rest
 }
 
-// Effective returns the parameters that a verified request consists of: those
-// of the query, without the ones the signature did not count, and those of the
-// body. It is for checking that a parameter occurs only once; what a parameter
-// says is read from the body, because the query is part of a URL that a teacher
-// may have typed.
-func (v *Verified) Effective(r Request) (lti.Params, error) {
+// Query returns those parameters of the query of a verified request that are not
+// merely a copy of the body's: the signature counted them besides. It is for
+// checking that a parameter occurs only once; what a parameter says is read from
+// the body, because the query is part of a URL that a teacher may have typed.
+func (v *Verified) Query(r Request) (lti.Params, error) {
 	if v == nil {
 		return nil, errors.New("oauth1: request is not verified")
 	}
@@ -273,5 +272,5 @@ func (v *Verified) Effective(r Request) (lti.Params, error) {
 	if v.QueryInBody {
 		query = without(query, r.Body)
 	}
-	return slices.Concat(query, r.Body), nil
+	return query, nil
 }
