@@ -78,7 +78,7 @@ func TestAHintIsOurs(t *testing.T) {
 	if _, err := hintSealer(t, "b").OpenHint(sealed, hinted); lti.CodeOf(err) != lti.HintInvalid {
 		t.Errorf("with other keys: %v", err)
 	}
-	if _, _, err := (&Sealer{keys: s.keys, random: strings.NewReader("short")}).NewHint(Hint{}, hinted); err == nil {
+	if _, _, err := (&Sealer{ciphers: s.ciphers, random: strings.NewReader("short")}).NewHint(Hint{}, hinted); err == nil {
 		t.Error("a hint without random numbers")
 	}
 }

@@ -15,19 +15,35 @@ import (
 )
 
 // purpose keeps what was sealed for one thing from being taken for another.
-type purpose string
+type purpose int
 
 const (
-	purposeCode        purpose = "oidc code"
-	purposeAccessToken purpose = "oidc access token"
-	purposeClientToken purpose = "oidc client token"
-	purposeFlow        purpose = "learner flow"
-	purposePending     purpose = "pending launch"
-	purposeHint        purpose = "launch hint"
-	purposeService     purpose = "service token"
-	purposeChoice      purpose = "deep linking choice"
-	purposePicker      purpose = "activity picker"
+	purposeCode purpose = iota
+	purposeAccessToken
+	purposeClientToken
+	purposeFlow
+	purposePending
+	purposeHint
+	purposeService
+	purposeChoice
+	purposePicker
+	purposes
 )
+
+// String names the purpose. The name goes into the key: with another one nothing can be opened that was sealed before.
+func (p purpose) String() string {
+	return [purposes]string{
+		purposeCode:        "oidc code",
+		purposeAccessToken: "oidc access token",
+		purposeClientToken: "oidc client token",
+		purposeFlow:        "learner flow",
+		purposePending:     "pending launch",
+		purposeHint:        "launch hint",
+		purposeService:     "service token",
+		purposeChoice:      "deep linking choice",
+		purposePicker:      "activity picker",
+	}[p]
+}
 
 // minSealKey is the shortest key to derive from, in bytes.
 const minSealKey = 32
@@ -36,8 +52,9 @@ var errNotSealed = errors.New("not sealed by us")
 
 // Sealer seals values so that only we can read or make them (AES-256-GCM, with keys derived by HKDF, RFC 5869).
 type Sealer struct {
-	keys   [][]byte
-	random io.Reader
+	// ciphers are those of every purpose, in the order of the keys: deriving one takes longer than using it.
+	ciphers [purposes][]cipher.AEAD
+	random  io.Reader
 }
 
 // NewSealer returns a sealer that seals with the first key and opens with all of them, so that keys can be replaced without
@@ -46,16 +63,24 @@ func NewSealer(random io.Reader, keys ...[]byte) (*Sealer, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: no key")
 	}
+	s := &Sealer{random: random}
 	for _, k := range keys {
 		if len(k) < minSealKey {
 			return nil, fmt.Errorf("seal: key of %d bytes, at least %d are required", len(k), minSealKey)
 		}
+		for p := range purposes {
+			gcm, err := aead(k, p)
+			if err != nil {
+				return nil, fmt.Errorf("seal: %w", err)
+			}
+			s.ciphers[p] = append(s.ciphers[p], gcm)
+		}
 	}
-	return &Sealer{keys: keys, random: random}, nil
+	return s, nil
 }
 
 func aead(key []byte, p purpose) (cipher.AEAD, error) {
-	derived, err := hkdf.Key(sha256.New, key, nil, "lti-operator "+string(p), 32)
+	derived, err := hkdf.Key(sha256.New, key, nil, "lti-operator "+p.String(), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +97,7 @@ func (s *Sealer) seal(p purpose, value any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal: %w", err)
 	}
-	gcm, err := aead(s.keys[0], p)
-	if err != nil {
-		return "", fmt.Errorf("seal: %w", err)
-	}
+	gcm := s.ciphers[p][0]
 	nonce := make([]byte, gcm.NonceSize(), gcm.NonceSize()+len(plain)+gcm.Overhead())
 	if _, err := io.ReadFull(s.random, nonce); err != nil {
 		return "", fmt.Errorf("reading random bytes: %w", err)
@@ -90,11 +112,7 @@ func (s *Sealer) open(p purpose, text string, value any) error {
 	if err != nil {
 		return errNotSealed
 	}
-	for _, key := range s.keys {
-		gcm, err := aead(key, p)
-		if err != nil {
-			return fmt.Errorf("open: %w", err)
-		}
+	for _, gcm := range s.ciphers[p] {
 		if len(sealed) < gcm.NonceSize() {
 			return errNotSealed
 		}
