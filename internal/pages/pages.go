@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -136,10 +137,38 @@ var style string
 const script = `HTMLFormElement.prototype.submit.call(document.getElementById("forward"))`
 
 var (
-	templates  = template.Must(template.New("").Option("missingkey=error").Funcs(template.FuncMap{"rows": rows}).ParseFS(templateFiles, "templates/*.html"))
+	templates  = parseTemplates()
 	styleHash  = cspHash(style)
 	scriptHash = cspHash(script)
 )
+
+// parseTemplates returns the templates of each language. The texts of the catalog
+// become text of the templates: they are escaped here, and not for every page.
+func parseTemplates() map[string]*template.Template {
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		panic(err)
+	}
+	all := make(map[string]*template.Template, len(catalogs))
+	for lang, c := range catalogs {
+		pairs := []string{"{{.Lang}}", lang}
+		for key, text := range c.UI {
+			text = template.HTMLEscapeString(text)
+			pairs = append(pairs, "{{.UI."+key+"}}", text, "{{$.UI."+key+"}}", text)
+		}
+		texts := strings.NewReplacer(pairs...)
+		t := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"rows": rows})
+		for _, name := range names {
+			file, err := templateFiles.ReadFile(name)
+			if err != nil {
+				panic(err)
+			}
+			template.Must(t.Parse(texts.Replace(string(file))))
+		}
+		all[lang] = t
+	}
+	return all
+}
 
 func cspHash(s string) string {
 	h := sha256.Sum256([]byte(s))
@@ -339,13 +368,15 @@ func render(w http.ResponseWriter, name string, status int, p policy, data map[s
 	if data["Style"] == nil {
 		data["Style"] = template.CSS(style) //nolint:gosec // embedded at build time
 	}
+	lang := data["Lang"].(string)
 	var buf bytes.Buffer
-	if err := templates.ExecuteTemplate(&buf, name, data); err != nil {
+	buf.Grow(len(style) + 2048) // as most have
+	if err := templates[lang].ExecuteTemplate(&buf, name, data); err != nil {
 		return fmt.Errorf("render page %s: %w", name, err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Language", data["Lang"].(string))
+	h.Set("Content-Language", lang)
 	h.Set("Content-Length", strconv.Itoa(buf.Len()))
 	h.Set("Content-Security-Policy", p.String())
 	h.Set("Referrer-Policy", cmp.Or(p.referrer, "no-referrer"))
