@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // View is what a page needs to know about the request it answers.
@@ -362,6 +363,9 @@ func (p policy) String() string {
 	return strings.Join(append(d, "frame-ancestors "+p.frame), "; ")
 }
 
+// buffers are those that pages are rendered in.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // render writes a page, or nothing when it cannot be rendered, so that the
 // caller can still answer with something else.
 func render(w http.ResponseWriter, name string, status int, p policy, data map[string]any) error {
@@ -369,9 +373,10 @@ func render(w http.ResponseWriter, name string, status int, p policy, data map[s
 		data["Style"] = template.CSS(style) //nolint:gosec // embedded at build time
 	}
 	lang := data["Lang"].(string)
-	var buf bytes.Buffer
-	buf.Grow(len(style) + 2048) // as most have
-	if err := templates[lang].ExecuteTemplate(&buf, name, data); err != nil {
+	buf := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buf)
+	buf.Reset()
+	if err := templates[lang].ExecuteTemplate(buf, name, data); err != nil {
 		return fmt.Errorf("render page %s: %w", name, err)
 	}
 	h := w.Header()
