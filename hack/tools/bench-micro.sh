@@ -5,8 +5,8 @@
 # BENCHTIME (default 100ms), and there are COUNT rounds (default 6), so that a machine that slows down for a while does so
 # for all of them. What benchstat reads is written to OUT; BASE is such a file of a former run, to compare with.
 #
-# Where a benchmark has part=whole and part=floor, which is the cryptographic primitive in it, their ratio is printed too:
-# the median over the rounds, because the two run one after the other in each.
+# Where a benchmark has part=whole and part=floor, which is the cryptographic primitive in it, their ratio is printed too. It
+# is that of the least times of all rounds: whatever else a machine does can only make one longer.
 #
 #	COUNT=10 BASE=/tmp/before.txt ONLY=Launch hack/tools/bench-micro.sh
 set -euo pipefail
@@ -46,16 +46,10 @@ for ((round = 1; round <= count; round++)); do
 	done
 done
 
+grep -q '^Benchmark' "$out" || die "no benchmark is called like ONLY=$only"
+
 "$benchstat" ${base:+"$base"} "$out"
 awk '
-	function median(list, n,   i, j, x) {
-		for (i = 2; i <= n; i++) {
-			x = list[i]
-			for (j = i - 1; j >= 1 && list[j] > x; j--) list[j + 1] = list[j]
-			list[j + 1] = x
-		}
-		return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2
-	}
 	$1 == "pkg:" { package = $2; sub(/.*\/internal\//, "", package) }
 	$1 ~ /\/part=(whole|floor)/ {
 		name = $1
@@ -63,19 +57,17 @@ awk '
 		sub(/\/part=.*/, "", name)
 		name = package "." name
 		part = $1 ~ /part=whole/ ? "whole" : "floor"
-		time[name, part, ++rounds[name, part]] = $3
-		if (part == "whole" && rounds[name, part] == 1) order[++names] = name
+		if (!((name, part) in least)) {
+			if (part == "whole") order[++names] = name
+			least[name, part] = $3
+		}
+		if ($3 < least[name, part]) least[name, part] = $3
 	}
 	END {
-		if (names) printf "\n%-34s %12s %12s %8s\n", "ratio to the primitive", "whole", "floor", "ratio"
+		if (names) printf "\n%-34s %12s %12s %8s\n", "least time, beside the primitive", "whole", "floor", "ratio"
 		for (i = 1; i <= names; i++) {
-			name = order[i]
-			n = rounds[name, "floor"]
-			for (j = 1; j <= n; j++) {
-				whole[j] = time[name, "whole", j]
-				floor[j] = time[name, "floor", j]
-				ratio[j] = whole[j] / floor[j]
-			}
-			printf "%-34s %9.1f µs %9.1f µs %8.2f\n", name, median(whole, n) / 1e3, median(floor, n) / 1e3, median(ratio, n)
+			whole = least[order[i], "whole"]
+			floor = least[order[i], "floor"]
+			printf "%-34s %9.1f µs %9.1f µs %8.2f\n", order[i], whole / 1e3, floor / 1e3, whole / floor
 		}
 	}' "$out"
