@@ -99,8 +99,9 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 	s := &Store{db: db}
 	s.Store, err = sqlstore.New(ctx, sqlstore.Engine{
 		Write: db, Read: db,
-		Dollar: true, Modifying: true,
-		Claim: ` FOR UPDATE SKIP LOCKED`,
+		Dollar: true,
+		Direct: func(ctx context.Context, fn func(sqlstore.Querier) error) error { return direct(ctx, db, fn) },
+		Claim:  ` FOR UPDATE SKIP LOCKED`,
 		Classify: func(err error, commit bool) sqlstore.Failure {
 			f := classify(err, commit)
 			if f == sqlstore.Lost {
@@ -116,6 +117,36 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 		return nil, err
 	}
 	return s, nil
+}
+
+// querier is a connection of pgx.
+type querier struct{ *pgx.Conn }
+
+// QueryRow implements sqlstore.Querier.
+func (q querier) QueryRow(ctx context.Context, text string, args ...any) sqlstore.Row {
+	return q.Conn.QueryRow(ctx, text, args...)
+}
+
+// Exec implements sqlstore.Querier.
+func (q querier) Exec(ctx context.Context, text string, args ...any) (rows int64, err error) {
+	tag, err := q.Conn.Exec(ctx, text, args...)
+	return tag.RowsAffected(), err
+}
+
+// direct calls fn with a connection of the pool.
+func direct(ctx context.Context, db *sql.DB, fn func(sqlstore.Querier) error) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // which gives it back
+	return conn.Raw(func(driver any) error {
+		c, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("a connection of type %T", driver)
+		}
+		return fn(querier{c.Conn()})
+	})
 }
 
 // lockKey waits for the transactions that have the same key. Two keys that share a

@@ -63,7 +63,7 @@ func (s *Store) UnknownDeployments(ctx context.Context) ([]store.UnknownDeployme
 	return deployments, nil
 }
 
-func scanDeployment(r row) (store.UnknownDeployment, error) {
+func scanDeployment(r Row) (store.UnknownDeployment, error) {
 	var (
 		d           store.UnknownDeployment
 		first, last int64

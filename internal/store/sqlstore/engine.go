@@ -19,9 +19,10 @@ type Engine struct {
 	Write, Read *sql.DB
 	// Dollar says that parameters are $1, $2, … instead of ?1, ?2, ….
 	Dollar bool
-	// Modifying says that WITH may hold statements that change rows, and that
-	// RETURNING may name the columns of other tables.
-	Modifying bool
+	// Direct calls fn with a connection to the database of Write. It is for engines
+	// that allow statements which change rows within WITH, and columns of other tables
+	// in RETURNING; nil for others.
+	Direct func(ctx context.Context, fn func(Querier) error) error
 	// Claim ends a query for rows to delete, so that two processes that purge at
 	// once take different ones.
 	Claim string
@@ -96,18 +97,6 @@ func (s *Store) inTx(ctx context.Context, what string, fn func(context.Context, 
 			return s.engine.Classify(err, true), err
 		}
 		return Broken, nil
-	})
-}
-
-// statement runs a statement that is a transaction of its own. It is started anew
-// like one of inTx.
-func (s *Store) statement(ctx context.Context, what string, fn func(context.Context) error) error {
-	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
-		err := fn(ctx)
-		if err == nil || known(err) {
-			return Broken, err
-		}
-		return s.engine.Classify(err, true), err
 	})
 }
 

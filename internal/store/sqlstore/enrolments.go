@@ -22,7 +22,7 @@ const (
 
 // LeaseEnrolments implements store.Store.
 func (s *Store) LeaseEnrolments(ctx context.Context, now, until time.Time, n int) ([]store.Enrolment, error) {
-	return leaseDue(ctx, s, "lease enrolments", s.leaseEnrolments, now, until, n, func(r row, lease string) (store.Enrolment, error) {
+	return leaseDue(ctx, s, "lease enrolments", s.leaseEnrolments, now, until, n, func(r Row, lease string) (store.Enrolment, error) {
 		e := store.Enrolment{Lease: lease}
 		err := r.Scan(&e.Subject, &e.Group, &e.Attempts)
 		return e, err

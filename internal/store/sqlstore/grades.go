@@ -205,7 +205,7 @@ func (s *Store) repeated(ctx context.Context, tx *sql.Tx, i *store.Idempotency) 
 
 func (s *Store) gradeIDs(ctx context.Context, tx *sql.Tx, subject, activity string) ([]string, error) {
 	rows, err := tx.StmtContext(ctx, s.grades.gradesOfPerson).QueryContext(ctx, subject, activity)
-	return collect(rows, err, func(r row) (id string, err error) {
+	return collect(rows, err, func(r Row) (id string, err error) {
 		err = r.Scan(&id)
 		return id, err
 	})
@@ -294,7 +294,7 @@ func (s *Store) LeaseGrades(ctx context.Context, now, until time.Time, n int, fu
 			but = append(but, "") // which none is
 		}
 	}
-	leased, err := leaseDue(ctx, s, "lease grades", s.grades.leaseGrades, now, until, n, func(r row, lease string) (store.LeasedGrade, error) {
+	leased, err := leaseDue(ctx, s, "lease grades", s.grades.leaseGrades, now, until, n, func(r Row, lease string) (store.LeasedGrade, error) {
 		g, err := scanGrade(r)
 		return store.LeasedGrade{Grade: g, Lease: lease}, err
 	}, but...)
@@ -356,7 +356,7 @@ func (s *Store) ListGrades(ctx context.Context, f store.GradeFilter) ([]store.Gr
 	var grades []store.Grade
 	err := s.read(ctx, "list grades", func(ctx context.Context) error {
 		rows, err := s.grades.listGrades.QueryContext(ctx, f.Subject, f.Activity, f.Registration, f.ID, max(1, f.Limit))
-		grades, err = collect(rows, err, func(r row) (store.Grade, error) { return scanGrade(r) })
+		grades, err = collect(rows, err, func(r Row) (store.Grade, error) { return scanGrade(r) })
 		return err
 	})
 	return grades, err
@@ -430,7 +430,7 @@ func sameGrade(a, b *store.Grade) bool {
 }
 
 // scanGrade reads gradeColumns, and into more what follows them.
-func scanGrade(r row, more ...any) (store.Grade, error) {
+func scanGrade(r Row, more ...any) (store.Grade, error) {
 	var (
 		g              store.Grade
 		address, state string

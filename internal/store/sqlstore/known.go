@@ -10,6 +10,18 @@ import (
 	"github.com/lti-operator/lti-operator/internal/store"
 )
 
+// Querier is a connection, without what database/sql puts around it: that takes longer
+// than the statements do.
+type Querier interface {
+	// QueryRow runs a query for one row, and Exec a statement; that returns how many
+	// rows it changed. Statements are prepared when they come for the first time.
+	QueryRow(ctx context.Context, text string, args ...any) Row
+	Exec(ctx context.Context, text string, args ...any) (rows int64, err error)
+}
+
+// Row is what a query has found. Scan fails with sql.ErrNoRows for nothing.
+type Row interface{ Scan(into ...any) error }
+
 // Most launches are those of people who are known, and say nothing new about them.
 // Where a statement can change several tables, such a launch is read and written in
 // one statement each, instead of a dozen of a transaction: what a launch costs is
@@ -58,6 +70,9 @@ const (
 		SELECT * FROM spent`
 )
 
+// knownTexts are the statements above in the engine's words.
+type knownTexts struct{ find, accept, redeem, exchange string }
+
 // acceptIfKnown accepts the launch of a person of whom it says nothing new. It
 // reports false, and has changed nothing, for any other launch: those are left to a
 // transaction, as is everything that a launch is refused for but its nonce.
@@ -66,39 +81,56 @@ const (
 // first: it relies on the person's link, which the database checks, and on nothing
 // else that could be withdrawn.
 func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles string, now int64) (a account, accepted bool, err error) {
-	if s.acceptKnown == nil {
+	if s.engine.Direct == nil {
 		return account{}, false, nil
 	}
-	err = s.read(ctx, "find person", func(ctx context.Context) (err error) {
-		a, accepted, err = s.nothingNew(ctx, n)
+	err = s.direct(ctx, "accept launch", func(ctx context.Context, q Querier, writes func()) error {
+		if a, accepted, err = nothingNew(ctx, q, s.known.find, n); err != nil || !accepted {
+			return err
+		}
+		writes()
+		rows, err := q.Exec(ctx, s.known.accept, append(launchValues(n, roles, now),
+			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
+			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
+			a.subject, n.EnrolIn)...)
+		if err == nil && rows == 0 {
+			err = store.ErrReplayed
+		}
 		return err
 	})
 	if err != nil || !accepted {
 		return account{}, false, err
 	}
-	err = s.statement(ctx, "accept launch", func(ctx context.Context) error {
-		return changeRow(ctx, s.acceptKnown, store.ErrReplayed, append(launchValues(n, roles, now),
-			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
-			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
-			a.subject, n.EnrolIn)...)
+	return a, true, nil
+}
+
+// direct runs statements that are transactions of their own on one connection. They
+// are started anew like those of inTx; fn calls writes before it sends what may not be
+// repeated once it was sent.
+func (s *Store) direct(ctx context.Context, what string, fn func(ctx context.Context, q Querier, writes func()) error) error {
+	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
+		written := false
+		err := s.engine.Direct(ctx, func(q Querier) error { return fn(ctx, q, func() { written = true }) })
+		if err == nil || known(err) {
+			return Broken, err
+		}
+		return s.engine.Classify(err, written), err
 	})
-	return a, err == nil, err
 }
 
 // nothingNew reads the account of the person who launches, and tells whether the
 // launch leaves the account, the person's link and the grade as they are.
-func (s *Store) nothingNew(ctx context.Context, n *store.NewLaunch) (account, bool, error) {
+func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch) (account, bool, error) {
 	var (
 		a                                          account
-		issuer                                     string
-		progress, subject, activity, address, text sql.NullString
-		dueAt                                      sql.NullInt64
-		cell                                       string
+		issuer, cell                               string
+		progress, subject, activity, address, text *string // nil for NULL
+		dueAt                                      *int64
 	)
 	if n.Grade != nil {
 		cell = n.Grade.Key.ID()
 	}
-	err := s.findKnown.QueryRowContext(ctx, n.Realm, n.LTIUserID, n.Activity, cell).Scan(
+	err := q.QueryRow(ctx, query, n.Realm, n.LTIUserID, n.Activity, cell).Scan(
 		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &issuer,
 		&progress, &subject, &activity, &address, &text, &dueAt)
 	switch {
@@ -110,17 +142,20 @@ func (s *Store) nothingNew(ctx context.Context, n *store.NewLaunch) (account, bo
 		return account{}, false, nil
 	case n.Grade == nil:
 		return a, true, nil
-	case subject.String != a.subject || activity.String != n.Activity:
+	case subject == nil || *subject != a.subject || *activity != n.Activity:
 		return account{}, false, nil
 	}
 	before := store.Grade{
-		Key: n.Grade.Key, Subject: subject.String, Activity: activity.String,
-		Address: json.RawMessage(address.String), State: json.RawMessage(text.String), DueAt: fromDue(dueAt),
+		Key: n.Grade.Key, Subject: *subject, Activity: *activity,
+		Address: json.RawMessage(*address), State: json.RawMessage(*text),
+	}
+	if dueAt != nil {
+		before.DueAt = fromMicros(*dueAt)
 	}
 	after := before
 	var known json.RawMessage
-	if progress.Valid {
-		known = json.RawMessage(progress.String)
+	if progress != nil {
+		known = json.RawMessage(*progress)
 	}
 	if err := n.Grade.Join(known, &after); err != nil {
 		return account{}, false, foreign{err}
@@ -132,15 +167,16 @@ func (s *Store) nothingNew(ctx context.Context, n *store.NewLaunch) (account, bo
 // in, and issues next for it, if any. It reports false, and has changed nothing,
 // for any other one.
 func (s *Store) spendIfValid(ctx context.Context, kind store.TicketKind, token store.Hash, next *store.NewTicket) (l store.Launch, spent bool, err error) {
-	if s.redeemKnown == nil {
+	if s.engine.Direct == nil {
 		return store.Launch{}, false, nil
 	}
-	query, args := s.redeemKnown, []any{token[:], string(kind), micros(s.now())}
+	query, args := s.known.redeem, []any{token[:], string(kind), micros(s.now())}
 	if next != nil {
-		query, args = s.exchangeKnown, append(args, next.Hash[:], string(next.Kind), micros(next.ExpiresAt))
+		query, args = s.known.exchange, append(args, next.Hash[:], string(next.Kind), micros(next.ExpiresAt))
 	}
-	err = s.statement(ctx, "spend ticket", func(ctx context.Context) (err error) {
-		l, err = scanLaunch(query.QueryRowContext(ctx, args...))
+	err = s.direct(ctx, "spend ticket", func(ctx context.Context, q Querier, writes func()) (err error) {
+		writes()
+		l, err = scanLaunch(q.QueryRow(ctx, query, args...))
 		return orNotFound(err)
 	})
 	if errors.Is(err, store.ErrNotFound) {

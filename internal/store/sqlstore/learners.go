@@ -100,7 +100,7 @@ func (s *Store) Members(ctx context.Context, realm, activity, after string, limi
 }
 
 // scanLearner reads learnerColumns.
-func scanLearner(r row) (store.Learner, error) {
+func scanLearner(r Row) (store.Learner, error) {
 	var (
 		l    store.Learner
 		seen int64

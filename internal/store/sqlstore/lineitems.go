@@ -107,7 +107,7 @@ func (s *Store) DeleteToolLineItem(ctx context.Context, realm, activity, id stri
 	})
 }
 
-func scanToolItem(r row) (store.ToolLineItem, error) {
+func scanToolItem(r Row) (store.ToolLineItem, error) {
 	var (
 		l        store.ToolLineItem
 		document string

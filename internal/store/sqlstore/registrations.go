@@ -130,7 +130,7 @@ func (s *Store) Registrations(ctx context.Context) ([]store.Registration, error)
 	return all, nil
 }
 
-func scanRegistration(row row) (store.Registration, error) {
+func scanRegistration(row Row) (store.Registration, error) {
 	var (
 		r        store.Registration
 		document string

@@ -307,7 +307,7 @@ func (s *Store) ListResults(ctx context.Context, f store.ResultFilter) ([]store.
 	var found []store.Result
 	err := s.read(ctx, "list results", func(ctx context.Context) error {
 		rows, err := query.QueryContext(ctx, f.Realm, f.Activity, f.LearnerID, f.Subject, f.LineItem, f.After, id, max(1, f.Limit))
-		found, err = collect(rows, err, func(r row) (store.Result, error) {
+		found, err = collect(rows, err, func(r Row) (store.Result, error) {
 			result, _, err := scanResult(r)
 			return result, err
 		})
@@ -327,7 +327,7 @@ func (s *Store) ResultHistory(ctx context.Context, id string, limit int) ([]stor
 	var found []store.ResultMessage
 	err := s.read(ctx, "list messages", func(ctx context.Context) error {
 		rows, err := s.results.history.QueryContext(ctx, id, max(1, limit))
-		found, err = collect(rows, err, func(r row) (store.ResultMessage, error) {
+		found, err = collect(rows, err, func(r Row) (store.ResultMessage, error) {
 			var (
 				at      int64
 				message string
@@ -345,7 +345,7 @@ func (s *Store) ResultHistory(ctx context.Context, id string, limit int) ([]stor
 
 // LeaseResults implements store.Results.
 func (s *Store) LeaseResults(ctx context.Context, now, until time.Time, n int) ([]store.LeasedResult, error) {
-	leased, err := leaseDue(ctx, s, "lease results", s.results.leaseResults, now, until, n, func(r row, lease string) (store.LeasedResult, error) {
+	leased, err := leaseDue(ctx, s, "lease results", s.results.leaseResults, now, until, n, func(r Row, lease string) (store.LeasedResult, error) {
 		result, _, err := scanResult(r)
 		return store.LeasedResult{Result: result, Lease: lease}, err
 	})
@@ -384,7 +384,7 @@ func (s *Store) findResult(ctx context.Context, tx *sql.Tx, id string) (r store.
 }
 
 // scanResult reads resultColumns and the lease.
-func scanResult(r row) (result store.Result, lease string, err error) {
+func scanResult(r Row) (result store.Result, lease string, err error) {
 	var (
 		state            sql.NullString
 		dueAt            sql.NullInt64

@@ -47,13 +47,12 @@ type Store struct {
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
 
+	// known is for engines with Direct.
+	known knownTexts
+
 	// group is for engines with Group, as are these statements.
 	group                    group
 	savepoint, undo, release *sql.Stmt
-
-	// These are nil where the engine has no such statements.
-	findKnown, acceptKnown     *sql.Stmt
-	redeemKnown, exchangeKnown *sql.Stmt
 
 	grades  gradeStatements
 	results resultStatements
@@ -68,6 +67,7 @@ var _ store.Store = (*Store)(nil)
 // also when New fails, which is to say that it closes them.
 func New(ctx context.Context, engine Engine, now func() time.Time) (*Store, error) {
 	s := &Store{engine: engine, now: now}
+	s.known = knownTexts{s.text(findKnown), s.text(acceptKnown), s.text(redeemKnown), s.text(exchangeKnown)}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(ctx, "prepare", err), s.Close())
 	}
@@ -111,23 +111,15 @@ func (s *Store) prepare(ctx context.Context) error {
 	for i, text := range moves {
 		moving = append(moving, statement{&s.moves[i], s.engine.Write, text})
 	}
-	var further []statement
+	var grouping []statement
 	if s.engine.Group {
-		further = append(further, []statement{
+		grouping = []statement{
 			{&s.savepoint, s.engine.Write, `SAVEPOINT call`},
 			{&s.undo, s.engine.Write, `ROLLBACK TO call`},
 			{&s.release, s.engine.Write, `RELEASE call`},
-		}...)
+		}
 	}
-	if s.engine.Modifying {
-		further = append(further, []statement{
-			{&s.findKnown, s.engine.Read, findKnown},
-			{&s.acceptKnown, s.engine.Write, acceptKnown},
-			{&s.redeemKnown, s.engine.Write, redeemKnown},
-			{&s.exchangeKnown, s.engine.Write, exchangeKnown},
-		}...)
-	}
-	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareRegistrations(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, further), s.prepareAll(ctx, []statement{
+	return errors.Join(s.prepareGrades(ctx), s.prepareResults(ctx), s.prepareRegistrations(ctx), s.prepareAll(ctx, moving), s.prepareAll(ctx, grouping), s.prepareAll(ctx, []statement{
 		{&s.accountBySubject, s.engine.Write, accountBySubject},
 		{&s.insertDirectoryAccount, s.engine.Write, insertDirectoryAccount},
 		{&s.deleteAccount, s.engine.Write, `DELETE FROM accounts WHERE subject = ?1`},
@@ -466,7 +458,7 @@ func (s *Store) Close() error {
 }
 
 // scanLaunch reads launchColumns, and into more what follows them.
-func scanLaunch(r row, more ...any) (store.Launch, error) {
+func scanLaunch(r Row, more ...any) (store.Launch, error) {
 	var (
 		l       store.Launch
 		roles   string

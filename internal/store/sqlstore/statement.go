@@ -37,11 +37,8 @@ func (s *Store) text(statement string) string {
 	return statement
 }
 
-// row is what a query has found: sql.Row or sql.Rows.
-type row interface{ Scan(into ...any) error }
-
 // collect reads what a query has found to its end. err is the error of the query.
-func collect[T any](rows *sql.Rows, err error, scan func(row) (T, error)) ([]T, error) {
+func collect[T any](rows *sql.Rows, err error, scan func(Row) (T, error)) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +96,14 @@ func (s *Store) leaseText(table, key, condition, returning string) string {
 // leaseDue runs a statement of leaseText, and returns what it leased in no order.
 func leaseDue[T any](
 	ctx context.Context, s *Store, what string, statement *sql.Stmt,
-	now, until time.Time, n int, scan func(r row, lease string) (T, error), more ...any,
+	now, until time.Time, n int, scan func(r Row, lease string) (T, error), more ...any,
 ) ([]T, error) {
 	id := rand.Text()
 	args := append([]any{id, micros(until), micros(now), micros(now.Add(store.LongestPause)), n}, more...)
 	var leased []T
 	err := s.inTx(ctx, what, func(ctx context.Context, tx *sql.Tx) error {
 		rows, err := tx.StmtContext(ctx, statement).QueryContext(ctx, args...)
-		leased, err = collect(rows, err, func(r row) (T, error) { return scan(r, id) })
+		leased, err = collect(rows, err, func(r Row) (T, error) { return scan(r, id) })
 		return err
 	})
 	if err != nil {
