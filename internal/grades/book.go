@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/store"
@@ -91,7 +92,7 @@ func (b *Book) Join(key store.GradeKey, to Address, policy Policy) *store.NewGra
 		if err != nil {
 			return err
 		}
-		now := b.Now()
+		now, before := b.Now(), r
 		switch {
 		case r.Grade != nil && from.elsewhere(&to):
 			r.Row = r.Row.Want(now)
@@ -100,6 +101,9 @@ func (b *Book) Join(key store.GradeKey, to Address, policy Policy) *store.NewGra
 			r.Row = r.Row.Resend(now)
 		}
 		r.wants(p, policy, now)
+		if len(g.State) > 0 && r == before && reflect.DeepEqual(from, to) {
+			return nil // as most launches of people who come again
+		}
 		return write(g, &r, &to)
 	}}
 }
