@@ -44,6 +44,7 @@ func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: f.LogLevel}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	keepHeadroom()
 	if err := run(ctx, &f, log); err != nil {
 		log.Error("the launch handler stops", "error", err.Error())
 		os.Exit(1)

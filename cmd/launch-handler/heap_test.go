@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "testing"
+
+func TestCollectAt(t *testing.T) {
+	for live, want := range map[uint64]int{
+		0: 100, 1: 600, 4 << 20: 600, 6 << 20: 400, 12 << 20: 200, 24 << 20: 100, 25 << 20: 100, 1 << 40: 100,
+	} {
+		if got := collectAt(live); got != want {
+			t.Errorf("collectAt(%d) = %d, want %d", live, got, want)
+		}
+	}
+}
