@@ -111,6 +111,7 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 		},
 		Clean:   clean,
 		Lock:    lockKey,
+		LockID:  lockID,
 		Timeout: callTimeout,
 	}, now)
 	if err != nil {
@@ -152,11 +153,14 @@ func direct(ctx context.Context, db *sql.DB, fn func(sqlstore.Querier) error) er
 // lockKey waits for the transactions that have the same key. Two keys that share a
 // hash wait for each other without need, which does no harm.
 func lockKey(ctx context.Context, tx *sql.Tx, key string) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lockID(key))
+	return err
+}
+
+func lockID(key string) int64 {
 	hash := sha256.Sum256([]byte(key))
 	//nolint:gosec // G115: any 64 bits will do
-	id := int64(binary.BigEndian.Uint64(hash[:8]))
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, id)
-	return err
+	return int64(binary.BigEndian.Uint64(hash[:8]))
 }
 
 // raced are the unique indexes that two launches of people who have nothing yet

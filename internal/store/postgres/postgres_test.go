@@ -125,7 +125,7 @@ func TestAKnownPersonCostsTwoStatements(t *testing.T) {
 		"plain": func(n *store.NewLaunch) { n.Grade = nil },
 	} {
 		l, sent := accept(id, "a", change)
-		if len(sent) != 2 || !strings.HasPrefix(sent[0], "SELECT a.subject") || !strings.HasPrefix(sent[1], "WITH spent AS") {
+		if len(sent) != 2 || !strings.HasPrefix(sent[0], "SELECT a.subject") || !strings.HasPrefix(sent[1], "WITH held AS") {
 			t.Errorf("%s: sent %q", id, sent)
 		}
 		if l.Subject != "subject-first" {
@@ -167,6 +167,12 @@ func TestAKnownPersonCostsTwoStatements(t *testing.T) {
 				return nil
 			}
 		},
+		"due": func(n *store.NewLaunch) {
+			n.Grade.Join = func(_ json.RawMessage, g *store.Grade) error {
+				g.DueAt = time.Now()
+				return nil
+			}
+		},
 	} {
 		if _, sent := accept(id, "a", func(n *store.NewLaunch) {
 			n.Issuer = "" // which says nothing new
@@ -180,6 +186,74 @@ func TestAKnownPersonCostsTwoStatements(t *testing.T) {
 	}
 }
 
+// moveTo is the Join of a launch that says where the grade goes, and nothing else.
+func moveTo(address string) func(json.RawMessage, *store.Grade) error {
+	return func(_ json.RawMessage, g *store.Grade) error {
+		g.Address = json.RawMessage(address)
+		if g.State == nil {
+			g.State = json.RawMessage(`0`)
+		}
+		return nil
+	}
+}
+
+func addressOf(t *testing.T, s *Store) string {
+	t.Helper()
+	grades, err := s.ListGrades(t.Context(), store.GradeFilter{Limit: 10})
+	if err != nil || len(grades) != 1 {
+		t.Fatalf("grades: %v, %v", grades, err)
+	}
+	return string(grades[0].Address)
+}
+
+// Moodle, over LTI 1.2, has a new address for the grade in each launch.
+func TestANewAddressCostsTwoStatements(t *testing.T) {
+	s, trace := openTraced(t, pgtest.NewDatabase(t))
+	for i := range 3 {
+		address := fmt.Sprintf(`"%d"`, i)
+		trace.take()
+		if _, err := s.AcceptLaunch(t.Context(), newLaunch(fmt.Sprint(i), "a", func(n *store.NewLaunch) { n.Grade.Join = moveTo(address) })); err != nil {
+			t.Fatal(err)
+		}
+		if sent := trace.take(); i > 0 && len(sent) != 2 {
+			t.Errorf("launch %d: sent %q", i, sent)
+		}
+		if got := addressOf(t, s); got != address {
+			t.Errorf("launch %d: the grade goes to %s", i, got)
+		}
+	}
+}
+
+// Whoever has read a grade, and writes it as a whole, must not undo what a launch says meanwhile.
+func TestANewAddressWaitsForWhoChangesTheGrade(t *testing.T) {
+	s, _ := openTraced(t, pgtest.NewDatabase(t))
+	first := newLaunch("first", "a", func(n *store.NewLaunch) { n.Grade.Join = moveTo(`"old"`) })
+	if _, err := s.AcceptLaunch(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	accepted := make(chan error, 1)
+	err := s.ChangeGrade(t.Context(), first.Grade.Key.ID(), func(g *store.Grade) error {
+		go func() {
+			_, err := s.AcceptLaunch(context.Background(), newLaunch("second", "a", func(n *store.NewLaunch) { n.Grade.Join = moveTo(`"new"`) }))
+			accepted <- err
+		}()
+		select {
+		case err := <-accepted:
+			t.Errorf("the launch did not wait: %v", err)
+			accepted <- err
+		case <-time.After(200 * time.Millisecond):
+		}
+		g.State = json.RawMessage(`1`)
+		return nil
+	})
+	if err := errors.Join(err, <-accepted); err != nil {
+		t.Fatal(err)
+	}
+	if got := addressOf(t, s); got != `"new"` {
+		t.Errorf("the grade goes to %s", got)
+	}
+}
+
 // A replay that meets its twin must leave nothing, and say what it is.
 func TestAReplayOfAKnownPersonLeavesNothing(t *testing.T) {
 	s, trace := openTraced(t, pgtest.NewDatabase(t))
@@ -187,12 +261,18 @@ func TestAReplayOfAKnownPersonLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace.take()
-	replay := newLaunch("second", "a", func(n *store.NewLaunch) { n.Nonce.Value, n.EnrolIn = "nonce-first", "group" })
+	replay := newLaunch("second", "a", func(n *store.NewLaunch) {
+		n.Nonce.Value, n.EnrolIn = "nonce-first", "group"
+		n.Grade.Join = moveTo(`"replayed"`)
+	})
 	if _, err := s.AcceptLaunch(t.Context(), replay); !errors.Is(err, store.ErrReplayed) {
 		t.Errorf("error = %v, want %v", err, store.ErrReplayed)
 	}
-	if sent := trace.take(); len(sent) != 2 {
-		t.Errorf("sent %q", sent)
+	if sent := trace.take(); len(sent) < 4 {
+		t.Errorf("a replay is not left to a transaction: %q", sent)
+	}
+	if got := addressOf(t, s); got != `"there"` {
+		t.Errorf("the grade goes to %s", got)
 	}
 	for table, want := range map[string]int{"nonces": 1, "launches": 1, "tickets": 1, "enrolments": 0} {
 		var rows int

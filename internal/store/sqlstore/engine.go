@@ -23,6 +23,9 @@ type Engine struct {
 	// that allow statements which change rows within WITH, and columns of other tables
 	// in RETURNING; nil for others.
 	Direct func(ctx context.Context, fn func(Querier) error) error
+	// LockID is what pg_advisory_xact_lock, or what there is for it, knows a key of Lock
+	// by. Nil without Direct.
+	LockID func(key string) int64
 	// Claim ends a query for rows to delete, so that two processes that purge at
 	// once take different ones.
 	Claim string

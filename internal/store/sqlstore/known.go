@@ -37,13 +37,21 @@ const (
 		LEFT JOIN grades g ON g.id = ?4
 		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
 
-	// acceptKnown changes nothing when the nonce is spent.
+	// acceptKnown changes nothing when the nonce is spent, or when another transaction
+	// has the lock of the grade, whose address is replaced unless it is NULL. Of two
+	// launches at once, one that leads to another activity counts as the newer: the row
+	// is not that of this launch then.
 	acceptKnown = `
-		WITH spent AS (
+		WITH held AS MATERIALIZED (
+			SELECT CASE WHEN CAST(?28 AS text) IS NULL THEN true ELSE pg_try_advisory_xact_lock(?29) END AS held
+		), spent AS (
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
-			VALUES (?19, ?20, ?1, ?21)
+			SELECT ?19, CAST(?20 AS bytea), ?1, CAST(?21 AS bigint) FROM held WHERE held
 			ON CONFLICT (scope, nonce_hash) DO NOTHING
 			RETURNING launch_id
+		), moved AS (
+			UPDATE grades SET address = ?28, updated_at = CAST(?18 AS bigint) FROM spent
+			WHERE id = ?27 AND ?28 IS NOT NULL AND subject = ?25 AND activity = ?2
 		), enrolled AS (
 			INSERT INTO enrolments (subject, group_name, due_at, updated_at)
 			SELECT ?25, ?26, CAST(?18 AS bigint), CAST(?18 AS bigint) FROM spent WHERE ?26 <> '' ` + enrolAgain + `
@@ -73,9 +81,10 @@ const (
 // knownTexts are the statements above in the engine's words.
 type knownTexts struct{ find, accept, redeem, exchange string }
 
-// acceptIfKnown accepts the launch of a person of whom it says nothing new. It
-// reports false, and has changed nothing, for any other launch: those are left to a
-// transaction, as is everything that a launch is refused for but its nonce.
+// acceptIfKnown accepts the launch of a person of whom it says nothing new, but
+// perhaps where the grade goes. It reports false, and has changed nothing, for any
+// other launch: those are left to a transaction, as is everything that a launch is
+// refused for.
 //
 // What was read may have changed before the launch is written. Then the launch came
 // first: it relies on the person's link, which the database checks, and on nothing
@@ -85,17 +94,21 @@ func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles str
 		return account{}, false, nil
 	}
 	err = s.direct(ctx, "accept launch", func(ctx context.Context, q Querier, writes func()) error {
-		if a, accepted, err = nothingNew(ctx, q, s.known.find, n); err != nil || !accepted {
+		var grade gradeMove
+		if a, grade, accepted, err = nothingNew(ctx, q, s.known.find, n); err != nil || !accepted {
 			return err
+		}
+		var lock int64
+		if grade.address != nil {
+			lock = s.engine.LockID(gradeKey(grade.id))
 		}
 		writes()
 		rows, err := q.Exec(ctx, s.known.accept, append(launchValues(n, roles, now),
 			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
 			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
-			a.subject, n.EnrolIn)...)
-		if err == nil && rows == 0 {
-			err = store.ErrReplayed
-		}
+			a.subject, n.EnrolIn,
+			grade.id, grade.address, lock)...)
+		accepted = err == nil && rows == 1
 		return err
 	})
 	if err != nil || !accepted {
@@ -118,32 +131,38 @@ func (s *Store) direct(ctx context.Context, what string, fn func(ctx context.Con
 	})
 }
 
+// gradeMove is a grade that goes to another address; nil for the one it had.
+type gradeMove struct {
+	id      string
+	address *string
+}
+
 // nothingNew reads the account of the person who launches, and tells whether the
-// launch leaves the account, the person's link and the grade as they are.
-func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch) (account, bool, error) {
+// launch leaves the account, the person's link and the grade as they are, all but the
+// address of that. Moodle, over LTI 1.2, has a new one for each launch.
+func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch) (a account, move gradeMove, nothing bool, err error) {
 	var (
-		a                                          account
-		issuer, cell                               string
+		issuer                                     string
 		progress, subject, activity, address, text *string // nil for NULL
 		dueAt                                      *int64
 	)
 	if n.Grade != nil {
-		cell = n.Grade.Key.ID()
+		move.id = n.Grade.Key.ID()
 	}
-	err := q.QueryRow(ctx, query, n.Realm, n.LTIUserID, n.Activity, cell).Scan(
+	err = q.QueryRow(ctx, query, n.Realm, n.LTIUserID, n.Activity, move.id).Scan(
 		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &issuer,
 		&progress, &subject, &activity, &address, &text, &dueAt)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return account{}, false, nil
+		return account{}, gradeMove{}, false, nil
 	case err != nil:
-		return account{}, false, err
+		return account{}, gradeMove{}, false, err
 	case !a.active, cmp.Or(n.DirectoryID, a.subject) != a.subject, cmp.Or(n.Issuer, issuer) != issuer, a.refreshed(n) != a:
-		return account{}, false, nil
+		return account{}, gradeMove{}, false, nil
 	case n.Grade == nil:
-		return a, true, nil
+		return a, gradeMove{}, true, nil
 	case subject == nil || *subject != a.subject || *activity != n.Activity:
-		return account{}, false, nil
+		return account{}, gradeMove{}, false, nil
 	}
 	before := store.Grade{
 		Key: n.Grade.Key, Subject: *subject, Activity: *activity,
@@ -158,9 +177,13 @@ func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch
 		known = json.RawMessage(*progress)
 	}
 	if err := n.Grade.Join(known, &after); err != nil {
-		return account{}, false, foreign{err}
+		return account{}, gradeMove{}, false, foreign{err}
 	}
-	return a, sameGrade(&before, &after), nil
+	if to := string(after.Address); to != *address {
+		move.address = &to
+		before.Address = after.Address
+	}
+	return a, move, sameGrade(&before, &after), nil
 }
 
 // spendIfValid spends a ticket that is good for the launch of a person who may come
