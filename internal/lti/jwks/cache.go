@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lti-operator/lti-operator/internal/lti"
@@ -74,7 +75,11 @@ type Cache struct {
 }
 
 type entry struct {
-	// All fields are guarded by Cache.mu.
+	// fresh is the result of the last fetch, for whoever finds all they need in it: most
+	// launches, which must not wait for each other.
+	fresh atomic.Pointer[freshSet]
+
+	// All other fields are guarded by Cache.mu.
 	keys      []Key
 	loaded    bool      // keys holds the result of a fetch
 	fetchedAt time.Time // of the last fetch that worked
@@ -82,6 +87,12 @@ type entry struct {
 	forcedAt  time.Time // of the last fetch that a token caused
 	lastErr   error
 	flight    chan struct{} // closed when the fetch under way has ended
+}
+
+// freshSet is a key set, and when it was fetched. It is not changed.
+type freshSet struct {
+	keys []Key
+	at   time.Time
 }
 
 // NewCache returns an empty cache.
@@ -103,6 +114,7 @@ func (c *Cache) Retain(keep func(url string) bool) {
 		// waiters would otherwise start a second one.
 		if e.flight == nil && !keep(url) {
 			delete(c.entries, url)
+			e.fresh.Store(nil)
 		}
 	}
 }
@@ -111,19 +123,26 @@ func (c *Cache) Retain(keep func(url string) bool) {
 type Remote struct {
 	cache *Cache
 	url   string
+	// entry is the one of the last look-up. One that the cache has forgotten since has
+	// no fresh set.
+	entry atomic.Pointer[entry]
 }
 
 // Lookup returns the keys named kid, at least one. It refuses with KeyUnknown
 // or KeysUnreachable.
 func (r *Remote) Lookup(ctx context.Context, kid string) ([]Key, error) {
 	c := r.cache
+	now := c.opts.Now()
+	if found := r.fresh(now, kid); found != nil {
+		return found, nil
+	}
 	c.mu.Lock()
 	e := c.entries[r.url]
 	if e == nil {
 		e = &entry{}
 		c.entries[r.url] = e
 	}
-	now := c.opts.Now()
+	r.entry.Store(e)
 	found := named(e.keys, kid)
 	expired := !e.loaded || now.Sub(e.fetchedAt) >= c.opts.TTL
 	switch {
@@ -148,6 +167,19 @@ func (r *Remote) Lookup(ctx context.Context, kid string) ([]Key, error) {
 	}
 	defer c.mu.Unlock()
 	return e.result(kid)
+}
+
+// fresh returns the keys named kid of a set that is up to date, without a lock; none if
+// there is more to it.
+func (r *Remote) fresh(now time.Time, kid string) []Key {
+	e := r.entry.Load()
+	if e == nil {
+		return nil
+	}
+	if set := e.fresh.Load(); set != nil && now.Sub(set.at) < r.cache.opts.TTL {
+		return named(set.keys, kid)
+	}
+	return nil
 }
 
 // Renewed is for a signature that did not match any of the keys tried, which
@@ -224,6 +256,7 @@ func (c *Cache) fetch(ctx context.Context, url string, e *entry) {
 	e.flight, e.lastErr = nil, err
 	if err == nil {
 		e.keys, e.loaded, e.fetchedAt, e.failedAt = keys, true, c.opts.Now(), time.Time{}
+		e.fresh.Store(&freshSet{keys, e.fetchedAt})
 	} else {
 		e.failedAt = c.opts.Now()
 	}

@@ -316,6 +316,22 @@ func TestKnownKeysDoNotWaitForARefresh(t *testing.T) {
 	})
 }
 
+// Launches must not wait for each other, nor for whoever fetches.
+func TestKnownKeysAreFoundWithoutALock(t *testing.T) {
+	other := rsaKeys()[1]
+	inBubble(t, func(t *testing.T, p *platform, c *Cache, r *Remote) {
+		lookup(t, r, "a", "")
+		c.mu.Lock()
+		lookup(t, r, "a", "") // would block for ever
+		c.mu.Unlock()
+		// What is found so is out of date no later than otherwise.
+		time.Sleep(c.opts.TTL)
+		p.publish(jwk(other, `,"kid":"b"`))
+		lookup(t, r, "a", lti.KeyUnknown)
+		lookup(t, r, "b", "")
+	})
+}
+
 func TestOldKeysServeWhileThePlatformIsDown(t *testing.T) {
 	down := errors.New("connection refused to 10.0.0.7")
 	inBubble(t, func(t *testing.T, p *platform, _ *Cache, r *Remote) {
