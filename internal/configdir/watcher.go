@@ -59,6 +59,8 @@ type Watcher struct {
 	rejected func(ErrorCode)
 
 	current atomic.Pointer[routing.Index]
+	// assembler is used by the goroutine of Run only.
+	assembler routing.Assembler
 
 	mu        sync.Mutex
 	report    Report
@@ -214,7 +216,7 @@ func (w *Watcher) load(target string) (loaded, error) {
 	if c := w.current.Load(); c != nil && c.Hash == m.Hash {
 		return l, nil
 	}
-	l.table, err = routing.Assemble(m, root.ReadFile)
+	l.table, err = w.assembler.Assemble(m, root.ReadFile)
 	if err != nil {
 		return loaded{hash: m.Hash}, fmt.Errorf("assemble: %w", err)
 	}

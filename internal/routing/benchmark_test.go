@@ -27,6 +27,32 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeOneChange is the same for a handler that has the table before, after one activity was changed.
+func BenchmarkDecodeOneChange(b *testing.B) {
+	table := manyActivities(10_000)
+	var sets [2]map[string][]byte
+	for i := range sets {
+		table.Activities[17].Title = fmt.Sprint("title ", i)
+		sets[i] = files(b, split(b, table))
+	}
+	var assembler Assembler
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		contents := sets[i%2]
+		m, err := DecodeManifest(contents[ManifestFile])
+		if err != nil {
+			b.Fatal(err)
+		}
+		table, err := assembler.Assemble(m, reader(contents))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if got := NewIndex(m.Hash, table).Activity(table.Activities[0].Name); got == nil {
+			b.Fatal("an activity is missing")
+		}
+	}
+}
+
 // BenchmarkLookup is what a launch asks of a table, of a small and of a large one.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{10, 10_000} {

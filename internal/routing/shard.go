@@ -157,13 +157,31 @@ func (m *Manifest) ShardHashes() []string {
 //
 // Errors: ErrIncomplete when a shard is missing, ErrCorrupt when one is not what it should be.
 func Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error) {
+	return (&Assembler{}).Assemble(m, read)
+}
+
+// Assembler builds one table after the other, and unpacks only the shards that the one before did not have: a change
+// to one of 10,000 activities is in one or two of them. The zero value is ready; it is for one goroutine. Tables share
+// what has not changed, so nobody may write to one.
+type Assembler struct {
+	routing map[string]*routingPayload
+	keys    map[string]*keyPayload
+}
+
+// Assemble is [Assemble]. After an error the next table is built as if this one had not been tried.
+func (a *Assembler) Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error) {
+	routing, err := unpackAll(m.Routing, read, a.routing)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := unpackAll(m.Keys, read, a.keys)
+	if err != nil {
+		return nil, err
+	}
 	t := &Table{}
 	haveAcademy, haveKeys := false, false
 	for _, hash := range m.Routing {
-		var p routingPayload
-		if err := unpack(hash, read, &p); err != nil {
-			return nil, err
-		}
+		p := routing[hash]
 		if p.Academy != nil {
 			t.Academy, haveAcademy = *p.Academy, true
 		}
@@ -172,10 +190,7 @@ func Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error
 		t.Activities = append(t.Activities, p.Activities...)
 	}
 	for _, hash := range m.Keys {
-		var p keyPayload
-		if err := unpack(hash, read, &p); err != nil {
-			return nil, err
-		}
+		p := keys[hash]
 		if p.AcademyKeys != nil {
 			t.AcademyKeys, haveKeys = *p.AcademyKeys, true
 		}
@@ -187,18 +202,34 @@ func Assemble(m Manifest, read func(name string) ([]byte, error)) (*Table, error
 	if !haveAcademy || !haveKeys {
 		return nil, fmt.Errorf("%w: no academy in it", ErrCorrupt)
 	}
+	a.routing, a.keys = routing, keys
 	return t, nil
 }
 
-func unpack(hash string, read func(string) ([]byte, error), into any) error {
-	name := ShardFileName(hash)
-	packed, err := read(name)
-	if err != nil {
-		return fmt.Errorf("%w: shard %.12s: %w", ErrIncomplete, hash, err)
+// unpackAll returns the contents of shards by their hashes. Those that are known are read too, since a handler that starts
+// again must find them, but not unpacked.
+func unpackAll[P any](hashes []string, read func(string) ([]byte, error), known map[string]*P) (map[string]*P, error) {
+	contents := make(map[string]*P, len(hashes))
+	for _, hash := range hashes {
+		packed, err := read(ShardFileName(hash))
+		if err != nil {
+			return nil, fmt.Errorf("%w: shard %.12s: %w", ErrIncomplete, hash, err)
+		}
+		if HashPayload(packed) != hash {
+			return nil, fmt.Errorf("%w: shard %.12s does not match its hash", ErrCorrupt, hash)
+		}
+		if contents[hash] = known[hash]; contents[hash] != nil {
+			continue
+		}
+		contents[hash] = new(P)
+		if err := unpack(hash, packed, contents[hash]); err != nil {
+			return nil, err
+		}
 	}
-	if HashPayload(packed) != hash {
-		return fmt.Errorf("%w: shard %.12s does not match its hash", ErrCorrupt, hash)
-	}
+	return contents, nil
+}
+
+func unpack(hash string, packed []byte, into any) error {
 	zr, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return fmt.Errorf("%w: shard %.12s: %w", ErrCorrupt, hash, err)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -807,4 +808,61 @@ func TestPlainTextHasALimitToo(t *testing.T) {
 	if !p.Fits(table, full[0]) {
 		t.Error("it does not fit without the text either")
 	}
+}
+
+// What an Assembler keeps of one table must not show in the next.
+func TestAnAssemblerBuildsEachTableAnew(t *testing.T) {
+	var a Assembler
+	build := func(change func(*Table)) (Manifest, map[string][]byte) {
+		table := manyActivities(500)
+		change(table)
+		contents := files(t, split(t, table))
+		m, err := DecodeManifest(contents[ManifestFile])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, contents
+	}
+	same := func(m Manifest, contents map[string][]byte) {
+		t.Helper()
+		got, err := a.Assemble(m, reader(contents))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Assemble(m, reader(contents))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	first, contents := build(func(*Table) {})
+	same(first, contents)
+	known := maps.Clone(a.routing)
+	second, changed := build(func(table *Table) { table.Activities[7].Title = "another" })
+	same(second, changed)
+	shared := 0
+	for hash, p := range a.routing {
+		if known[hash] == p {
+			shared++
+		}
+	}
+	if shared != len(known)-1 {
+		t.Errorf("%d of %d shards are unpacked again", len(known)-shared, len(known))
+	}
+
+	// A shard that is known must be there all the same, and what it says it is.
+	missing := maps.Clone(contents)
+	delete(missing, ShardFileName(first.Routing[0]))
+	if _, err := a.Assemble(first, reader(missing)); !errors.Is(err, ErrIncomplete) {
+		t.Errorf("error = %v, want %v", err, ErrIncomplete)
+	}
+	missing[ShardFileName(first.Routing[0])] = []byte("something else")
+	if _, err := a.Assemble(first, reader(missing)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("error = %v, want %v", err, ErrCorrupt)
+	}
+	same(first, contents)
+	fewer, contents := build(func(table *Table) { table.Activities = table.Activities[:3] })
+	same(fewer, contents)
 }
