@@ -45,5 +45,5 @@ func collectAt(live uint64) int {
 	if live == 0 {
 		return least
 	}
-	return int(min(most, max(least, headroom*100/live))) //nolint:gosec // G115: at most 600
+	return int(min(most, max(least, headroom*100/live)))
 }

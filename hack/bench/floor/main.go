@@ -88,7 +88,7 @@ func (f *floor) run(address, database, key string, connections int) error {
 	if err != nil {
 		return err
 	}
-	config.MaxConns = int32(connections) //nolint:gosec // G115: a handful
+	config.MaxConns = int32(connections)
 	ctx := context.Background()
 	if f.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err

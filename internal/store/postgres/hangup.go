@@ -30,7 +30,7 @@ func hungUp(c net.Conn) bool {
 	err = raw.Control(func(fd uintptr) {
 		var one [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK //nolint:errorlint // an Errno, not wrapped
+		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
 	})
 	return err != nil || !quiet
 }
