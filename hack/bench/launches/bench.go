@@ -7,13 +7,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +40,7 @@ const (
 type bench struct {
 	flags    *flags
 	root     string // of the repository
-	dir      string // for everything temporary, removed at the end
+	dir      string // for everything temporary of the scenario that runs, removed at the end
 	progress io.Writer
 	began    time.Time
 	load     string
@@ -57,8 +53,10 @@ type bench struct {
 	settings string
 	platform *platforms.Platform
 	keySet   *keySet
-	secret   string
-	subjects []*subject
+	// secret is that of the academy's application.
+	secret string
+	// handler is the launch handler's program.
+	handler string
 	// launched is how many launches there were by people whom nobody knew, with --fresh.
 	launched int
 }
@@ -74,14 +72,23 @@ func (b *bench) databaseCore() int {
 	return b.flags.DatabaseCore
 }
 
-// measure starts everything and runs the rounds.
-func (b *bench) measure(ctx context.Context) error {
-	for _, part := range []func(context.Context) error{b.start, b.warmUp, b.runRounds} {
-		if err := part(ctx); err != nil {
-			return err
-		}
+// run measures every scenario that is wanted.
+func (b *bench) run(ctx context.Context) (*Result, error) {
+	if err := b.start(ctx); err != nil {
+		return nil, err
 	}
-	return nil
+	r := b.newResult()
+	for _, s := range scenarios {
+		if len(b.flags.Scenarios) > 0 && !slices.Contains(b.flags.Scenarios, s.name) {
+			continue
+		}
+		found, err := b.runScenario(ctx, &s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		r.add(s.name, found)
+	}
+	return r, nil
 }
 
 func (b *bench) stop() error {
@@ -95,7 +102,7 @@ func (b *bench) stop() error {
 	return nil
 }
 
-// start brings everything up, each on its core.
+// start brings up what all scenarios share.
 func (b *bench) start(ctx context.Context) (err error) {
 	if b.cores < 2 || max(b.flags.ServerCore, b.flags.DriverCore, b.databaseCore()) >= b.cores {
 		return fmt.Errorf("there are %d cores; see --server-core and the others", b.cores)
@@ -103,39 +110,27 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.root, err = measure.FindRoot(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(b.procs.LogDir, 0o700); err != nil {
-		return fmt.Errorf("make a folder for logs: %w", err)
-	}
 	b.platform = &platforms.Platform{Name: platformName, Issuer: issuer, ClientID: clientID, DeploymentID: deploymentID}
 	if b.platform.Key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return err
 	}
 	b.secret = rand.Text()
-	handler := filepath.Join(b.flags.Bin, "launch-handler")
+	b.handler = filepath.Join(b.flags.Bin, "launch-handler")
 	if b.flags.Profile != "" {
-		if handler, err = b.buildForProfiles(ctx); err != nil {
+		if b.handler, err = b.buildForProfiles(ctx); err != nil {
 			return err
 		}
-	} else if _, err := os.Stat(handler); err != nil {
-		return fmt.Errorf("%s is missing: run \"make build\"", handler)
+	} else if _, err := os.Stat(b.handler); err != nil {
+		return fmt.Errorf("%s is missing: run \"make build\"", b.handler)
 	}
 	if err := b.startDatabase(ctx); err != nil {
 		return err
 	}
-	if err := b.keepToDriverCore(); err != nil {
-		return err
-	}
-	if err := b.writeTable(); err != nil {
-		return err
-	}
-	for _, name := range b.flags.Subjects {
-		b.say("starting %s", name)
-		s, err := b.startSubject(ctx, name, handler)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		b.subjects = append(b.subjects, s)
-	}
+	return b.keepToDriverCore()
+}
+
+// watchMemory reads how much memory servers take before the first launch.
+func (b *bench) watchMemory(ctx context.Context, subjects []*subject) error {
 	// Half of it to come to rest.
 	const watched = 4 * time.Second
 	b.say("watching memory for %s", watched)
@@ -143,7 +138,7 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if err := measure.Sleep(ctx, watched); err != nil {
 		return err
 	}
-	for _, s := range b.subjects {
+	for _, s := range subjects {
 		s.idle = s.process.Memory(rested)
 	}
 	return nil
@@ -168,17 +163,17 @@ func (b *bench) startDatabase(ctx context.Context) (err error) {
 	return conn.QueryRow(ctx, query).Scan(&b.settings)
 }
 
-// writeTable writes what the operator would make of one platform and one activity, which is opened in a window of its own.
-func (b *bench) writeTable() error {
+// table is what the operator would make of one platform and one activity, which is opened in a window of its own.
+func (b *bench) table() (*routing.Table, error) {
 	academyKeys, err := table.AcademyKeys(table.Client(applicationID, b.secret))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	signs, err := table.SigningKey(routing.KindPlatform, platformName, b.platform.Key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return table.Write(b.file("config"), &routing.Table{
+	return &routing.Table{
 		Academy:     routing.Academy{Name: "default", Title: "Acme Academy", URL: academyURL, Active: true},
 		AcademyKeys: academyKeys,
 		Activities: []routing.Activity{{Name: activityName, Title: resourceTitle, Type: "ELearning", Share: &routing.Share{
@@ -193,58 +188,31 @@ func (b *bench) writeTable() error {
 			},
 		}},
 		SigningKeys: []routing.SigningKey{signs},
-	})
+	}, nil
 }
 
 // file is a path in the temporary folder.
 func (b *bench) file(name string) string { return filepath.Join(b.dir, name) }
 
-func (b *bench) startSubject(ctx context.Context, name, handler string) (*subject, error) {
-	var (
-		s   *subject
-		c   measure.Command
-		err error
-	)
-	free, err := measure.FreeAddresses(1)
-	if err != nil {
-		return nil, err
+// startSubject starts a server on its core, and waits until it answers. The command has neither name nor cores yet.
+func (b *bench) startSubject(ctx context.Context, s *subject, c *measure.Command, ready func(*connection) error) (err error) {
+	b.say("starting %s", s.name)
+	c.Name, c.Cores = s.name, []int{b.flags.ServerCore}
+	if s.process, err = b.procs.Start(*c); err != nil {
+		return err
 	}
-	switch name {
-	case ours, oursSQLite:
-		s = newOurs(name, b.secret)
-		c, err = b.handlerCommand(s, handler, free[0])
-	case theFloor:
-		s = newFloor()
-		c, err = b.floorCommand(ctx, s, free[0])
-	default:
-		s = newLtijs(name)
-		c, err = b.ltijsCommand(s, free[0])
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.address, s.launches = free[0], b.flags.Launches
-	if name == ltijs || name == ltijsJWKS {
-		if s.launches = b.flags.LtijsLaunches; s.launches == 0 {
-			s.launches = max(100, b.flags.Launches/5)
-		}
-	}
-	c.Name, c.Cores = name, []int{b.flags.ServerCore}
-	if s.process, err = b.procs.Start(c); err != nil {
-		return nil, err
-	}
-	return s, measure.Until(ctx, startTimeout, 20*time.Millisecond, func() error {
-		l := &launch{who: newPerson(0)}
+	err = measure.Until(ctx, startTimeout, 20*time.Millisecond, func() error {
 		conn, err := dial(s.address)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = conn.Close() }()
-		if l.answer, err = conn.exchange(s.prepare(stepLogin, l)); err != nil {
-			return err
-		}
-		return s.check(stepLogin, l)
+		return ready(conn)
 	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.name, err)
+	}
+	return nil
 }
 
 // newDatabase makes a database for a subject, and returns a file with its address.
@@ -256,9 +224,10 @@ func (b *bench) newDatabase(s *subject) (address, file string, err error) {
 	return address, file, os.WriteFile(file, []byte(address), 0o600)
 }
 
-func (b *bench) handlerCommand(s *subject, handler, address string) (c measure.Command, err error) {
-	where := "sqlite:" + b.file("launches.db")
-	if s.name == ours {
+// handlerCommand is a launch handler with a routing table in the folder config, on PostgreSQL or on SQLite.
+func (b *bench) handlerCommand(s *subject, config string, sqlite bool) (c measure.Command, err error) {
+	where := "sqlite:" + b.file(s.name+".db")
+	if !sqlite {
 		_, file, err := b.newDatabase(s)
 		if err != nil {
 			return c, err
@@ -269,79 +238,22 @@ func (b *bench) handlerCommand(s *subject, handler, address string) (c measure.C
 		s.profile = b.file(s.name + ".pprof")
 		c.Env = []string{"CPU_PROFILE=" + s.profile}
 	}
-	c.Path = handler
+	c.Path = b.handler
 	c.Args = []string{
-		"--config-dir=" + b.file("config"), "--store=" + where,
-		"--public-address=" + address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
+		"--config-dir=" + config, "--store=" + where,
+		"--public-address=" + s.address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
 	}
 	return c, nil
 }
 
-func (b *bench) floorCommand(ctx context.Context, s *subject, address string) (c measure.Command, err error) {
-	_, file, err := b.newDatabase(s)
-	if err != nil {
-		return c, err
-	}
-	public, err := b.publicPEM()
-	if err != nil {
-		return c, err
-	}
-	if err := os.WriteFile(b.file("platform.pem"), public, 0o600); err != nil {
-		return c, err
-	}
-	c.Path = b.file("floor-program")
-	c.Args = []string{
-		"-address=" + address, "-database=" + file, "-key=" + b.file("platform.pem"), "-connections=" + strconv.Itoa(poolConnections),
-		"-issuer=" + issuer, "-client-id=" + clientID, "-authentication-url=" + authenticationURL, "-redirect-uri=" + s.redirectURI, "-target-url=" + targetURL,
-	}
-	return c, b.build(ctx, c.Path, "./hack/bench/floor")
-}
-
-func (b *bench) publicPEM() ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(&b.platform.Key.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
-}
-
-func (b *bench) ltijsCommand(s *subject, address string) (c measure.Command, err error) {
-	database, _, err := b.newDatabase(s)
-	if err != nil {
-		return c, err
-	}
-	// The form of the key that needs the least work in each launch.
-	auth := map[string]string{"method": "RSA_KEY"}
-	if s.name == ltijsJWKS {
-		if b.keySet, err = serveKeySet(b.platform.JWKS()); err != nil {
-			return c, err
+// makeFolders makes folders that only this user may look into.
+func makeFolders(paths ...string) error {
+	for _, path := range paths {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return fmt.Errorf("make a folder: %w", err)
 		}
-		auth = map[string]string{"method": "JWK_SET", "key": b.keySet.url}
-	} else {
-		public, err := b.publicPEM()
-		if err != nil {
-			return c, err
-		}
-		auth["key"] = string(public)
 	}
-	config, err := json.Marshal(map[string]any{
-		"url": issuer, "name": "University", "clientId": clientID, "authConfig": auth,
-		"authenticationEndpoint": authenticationURL, "accesstokenEndpoint": accessTokenURL,
-	})
-	if err != nil {
-		return c, err
-	}
-	file := b.file(s.name + ".json")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return c, err
-	}
-	if c.Path, err = exec.LookPath("node"); err != nil {
-		return c, fmt.Errorf("%w: see hack/tools/ensure.sh", err)
-	}
-	_, port, err := net.SplitHostPort(address)
-	c.Args = []string{filepath.Join(b.root, "hack", "peers", "bench-ltijs.mjs"), file}
-	c.Env = []string{"NODE_ENV=production", "DATABASE_URL=" + database, "TOOL_PORT=" + port, "POOL_CONNECTIONS=" + strconv.Itoa(poolConnections)}
-	return c, err
+	return nil
 }
 
 // build compiles a program of this repository.
@@ -356,7 +268,7 @@ func (b *bench) build(ctx context.Context, path, what string, flags ...string) e
 
 func (b *bench) buildForProfiles(ctx context.Context) (handler string, err error) {
 	b.say("building a launch handler that writes CPU profiles")
-	if err := os.MkdirAll(b.flags.Profile, 0o750); err != nil {
+	if err := makeFolders(b.flags.Profile); err != nil {
 		return "", err
 	}
 	handler = b.file("launch-handler-profile")
@@ -364,8 +276,8 @@ func (b *bench) buildForProfiles(ctx context.Context) (handler string, err error
 }
 
 // warmUp lets everybody launch once, so that all are known, and finds the paces.
-func (b *bench) warmUp(ctx context.Context) error {
-	for _, s := range b.subjects {
+func (b *bench) warmUp(ctx context.Context, subjects []*subject) error {
+	for _, s := range subjects {
 		b.say("%s: everybody's first launch", s.name)
 		if _, err := b.pass(ctx, s, b.people(b.flags.Learners, false), 0, ""); err != nil {
 			return err
@@ -385,9 +297,9 @@ func (b *bench) warmUp(ctx context.Context) error {
 
 // runRounds measures all subjects in each round, in this order and the other in turn: what changes slowly on the machine
 // changes for all of them.
-func (b *bench) runRounds(ctx context.Context) error {
+func (b *bench) runRounds(ctx context.Context, subjects []*subject) error {
 	for n := range b.flags.Rounds {
-		order := slices.Clone(b.subjects)
+		order := slices.Clone(subjects)
 		if n%2 == 1 {
 			slices.Reverse(order)
 		}

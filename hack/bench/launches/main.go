@@ -31,7 +31,8 @@ import (
 )
 
 type flags struct {
-	Subjects      []string           `help:"What to measure: ours (launch handler on PostgreSQL), ours-sqlite, floor, ltijs (given the platform's key), ltijs-jwks (fetching it in each launch)." default:"ours,ours-sqlite,floor,ltijs"`
+	Scenarios     []string           `help:"What to measure; left out: everything. ${scenarios}." placeholder:"SCENARIO"`
+	Subjects      []string           `help:"Servers to compare over LTI 1.3: ours (launch handler on PostgreSQL), ours-sqlite, floor, ltijs (given the platform's key), ltijs-jwks (fetching it in each launch)." default:"ours,ours-sqlite,floor,ltijs"`
 	Rounds        int                `help:"Number of rounds; each measures every subject." default:"5"`
 	Launches      int                `help:"Launches of a subject in a round." default:"3000"`
 	LtijsLaunches int                `help:"The same for ltijs; 0: a fifth of it." default:"0"`
@@ -52,6 +53,11 @@ type flags struct {
 
 // Validate implements kong's validation hook.
 func (f *flags) Validate() error {
+	for _, name := range f.Scenarios {
+		if !slices.Contains(scenarioNames(), name) {
+			return fmt.Errorf("--scenarios: %q is none of %s", name, strings.Join(scenarioNames(), ", "))
+		}
+	}
 	for _, name := range f.Subjects {
 		if !slices.Contains(subjectNames, name) {
 			return fmt.Errorf("--subjects: %q is none of %s", name, strings.Join(subjectNames, ", "))
@@ -70,7 +76,8 @@ func (f *flags) Validate() error {
 
 func main() {
 	f := &flags{}
-	kong.Parse(f, kong.Name("launches"), kong.Description("Measures what launches cost."))
+	kong.Parse(f, kong.Name("launches"), kong.Description("Measures what launches cost."),
+		kong.Vars{"scenarios": "They are " + strings.Join(scenarioNames(), ", ")})
 	// Until the very end, so that a second Ctrl-C does not leave half of it running.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -101,17 +108,13 @@ func (f *flags) run(parent context.Context, out, progress io.Writer) (err error)
 		b.procs.LogDir = filepath.Join(dir, "logs")
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
-	err = b.measure(ctx)
+	result, err := b.run(ctx)
 	switch cause := context.Cause(ctx); {
 	case parent.Err() != nil:
 		return errors.New("interrupted")
 	case cause != nil:
 		return cause // more telling than what failed because of it
 	case err != nil:
-		return err
-	}
-	result, err := b.result()
-	if err != nil {
 		return err
 	}
 	if f.JSON != "" {

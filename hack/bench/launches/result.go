@@ -15,10 +15,18 @@ import (
 
 // Result is everything that was measured.
 type Result struct {
-	Machine     string     `json:"machine"`
-	LoadAverage string     `json:"loadAverage"`
-	Command     string     `json:"command"`
-	Database    string     `json:"database"`
+	Machine     string `json:"machine"`
+	LoadAverage string `json:"loadAverage"`
+	Command     string `json:"command"`
+	Database    string `json:"database"`
+	// Scenarios are what was found out, by the scenario's name.
+	Scenarios map[string]outcome `json:"scenarios"`
+
+	order []string
+}
+
+// Comparison is what was measured of several servers that do the same.
+type Comparison struct {
 	Fresh       bool       `json:"fresh"`
 	Concurrency int        `json:"concurrency"`
 	Subjects    []*Subject `json:"subjects"`
@@ -34,19 +42,41 @@ type Subject struct {
 	Rounds     []*Round `json:"rounds"`
 }
 
-func (b *bench) result() (*Result, error) {
-	r := &Result{
+func (b *bench) newResult() *Result {
+	return &Result{
 		Machine: measure.Machine(), LoadAverage: b.load, Command: "go run ./hack/bench/launches " + strings.Join(os.Args[1:], " "),
-		Database: "PostgreSQL: " + b.settings, Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency,
+		Database: "PostgreSQL: " + b.settings, Scenarios: map[string]outcome{},
 	}
-	for _, s := range b.subjects {
+}
+
+func (r *Result) add(scenario string, found outcome) {
+	r.Scenarios[scenario] = found
+	r.order = append(r.order, scenario)
+}
+
+// write prints everything as Markdown.
+func (r *Result) write(out io.Writer) error {
+	fmt.Fprintf(out, "%s; load average before the run %s. %s.\n", r.Machine, r.LoadAverage, r.Database)
+	for _, name := range r.order {
+		fmt.Fprintf(out, "\n### %s\n\n", name)
+		if err := r.Scenarios[name].write(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare gathers what was measured of the subjects.
+func (b *bench) compare(subjects []*subject) (*Comparison, error) {
+	c := &Comparison{Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency}
+	for _, s := range subjects {
 		peak, err := s.process.PeakMemory()
 		if err != nil {
 			return nil, err
 		}
-		r.Subjects = append(r.Subjects, &Subject{Name: s.name, Launches: s.launches, IdleMemory: s.idle, PeakMemory: peak, Rounds: s.rounds})
+		c.Subjects = append(c.Subjects, &Subject{Name: s.name, Launches: s.launches, IdleMemory: s.idle, PeakMemory: peak, Rounds: s.rounds})
 	}
-	return r, nil
+	return c, nil
 }
 
 func (r *Result) writeJSON(path string) error {
@@ -130,8 +160,8 @@ func databaseCPU(p *Phase) float64 { return p.DatabaseCPU }
 func driverCPU(p *Phase) float64   { return p.DriverCPU }
 func perSecond(p *Phase) float64   { return p.PerSecond }
 
-func (r *Result) subject(name string) *Subject {
-	for _, s := range r.Subjects {
+func (c *Comparison) subject(name string) *Subject {
+	for _, s := range c.Subjects {
 		if s.Name == name {
 			return s
 		}
@@ -139,36 +169,35 @@ func (r *Result) subject(name string) *Subject {
 	return nil
 }
 
-// write prints both tables as Markdown.
-func (r *Result) write(out io.Writer) error {
-	first := r.Subjects[0]
+// write prints both tables.
+func (c *Comparison) write(out io.Writer) error {
+	first := c.Subjects[0]
 	who := "Everybody has launched before"
-	if r.Fresh {
+	if c.Fresh {
 		who = "Every launch is the first one of its person"
 	}
 	var counts []string
-	for _, s := range r.Subjects {
+	for _, s := range c.Subjects {
 		counts = append(counts, fmt.Sprintf("%d of %s", s.Launches, s.Name))
 	}
-	fmt.Fprintf(out, "LTI 1.3 launches as tool; %s; load average before the run %s.\n", r.Machine, r.LoadAverage)
-	fmt.Fprintf(out, "%d rounds, each with %s; %d connections. %s. %s.\n\n", len(first.Rounds), strings.Join(counts, ", "), r.Concurrency, who, r.Database)
-	if err := r.writeFigures(out); err != nil {
+	fmt.Fprintf(out, "LTI 1.3 launches as tool. %d rounds, each with %s; %d connections. %s.\n\n", len(first.Rounds), strings.Join(counts, ", "), c.Concurrency, who)
+	if err := c.writeFigures(out); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	return r.ratios().Write(out)
+	return c.ratios().Write(out)
 }
 
 // writeFigures prints what was measured of each subject: medians over the rounds, with the least and the most.
-func (r *Result) writeFigures(out io.Writer) error {
+func (c *Comparison) writeFigures(out io.Writer) error {
 	head, columns := []string{"median (min–max) over rounds"}, "l"
-	for _, s := range r.Subjects {
+	for _, s := range c.Subjects {
 		head, columns = append(head, s.Name), columns+"r"
 	}
 	cells := [][]string{head}
 	line := func(what string, cell func(*Subject) string) {
 		row := []string{what}
-		for _, s := range r.Subjects {
+		for _, s := range c.Subjects {
 			row = append(row, cell(s))
 		}
 		cells = append(cells, row)
@@ -232,14 +261,14 @@ var percentiles = []struct {
 func p99(l *Latency) float64 { return l.P99 }
 
 // ratios compares medians with each other, and with what is wanted.
-func (r *Result) ratios() *measure.Report {
+func (c *Comparison) ratios() *measure.Report {
 	report := &measure.Report{}
-	us := r.subject(ours)
+	us := c.subject(ours)
 	if us == nil {
 		return report
 	}
 	report.Add("ours: memory idle", float64(us.IdleMemory)/measure.MiB, 80, "MiB")
-	if floor := r.subject(theFloor); floor != nil {
+	if floor := c.subject(theFloor); floor != nil {
 		for _, part := range []struct {
 			what string
 			step int
@@ -257,7 +286,7 @@ func (r *Result) ratios() *measure.Report {
 		}
 	}
 	for _, name := range []string{ltijs, ltijsJWKS} {
-		they := r.subject(name)
+		they := c.subject(name)
 		if they == nil {
 			continue
 		}
