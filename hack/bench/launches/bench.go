@@ -7,14 +7,17 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -38,9 +41,11 @@ const (
 
 // bench is everything that runs, and what was found out.
 type bench struct {
-	flags    *flags
-	root     string // of the repository
-	dir      string // for everything temporary of the scenario that runs, removed at the end
+	flags *flags
+	root  string // of the repository
+	dir   string // for everything temporary of the scenario that runs, removed at the end
+	// scenario is the name of the one that runs.
+	scenario string
 	progress io.Writer
 	began    time.Time
 	load     string
@@ -191,6 +196,11 @@ func (b *bench) table() (*routing.Table, error) {
 	}, nil
 }
 
+// backEndFields are those of a request of the academy's application.
+func (b *bench) backEndFields() string {
+	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(applicationID+":"+b.secret)) + "\r\nAccept: application/json\r\n"
+}
+
 // file is a path in the temporary folder.
 func (b *bench) file(name string) string { return filepath.Join(b.dir, name) }
 
@@ -224,26 +234,36 @@ func (b *bench) newDatabase(s *subject) (address, file string, err error) {
 	return address, file, os.WriteFile(file, []byte(address), 0o600)
 }
 
-// handlerCommand is a launch handler with a routing table in the folder config, on PostgreSQL or on SQLite.
-func (b *bench) handlerCommand(s *subject, config string, sqlite bool) (c measure.Command, err error) {
+// startHandler starts a launch handler with the routing table in the folder config, on PostgreSQL or on SQLite.
+func (b *bench) startHandler(ctx context.Context, s *subject, sqlite bool) error {
+	free, err := measure.FreeAddresses(1)
+	if err != nil {
+		return err
+	}
+	s.address = free[0]
 	where := "sqlite:" + b.file(s.name+".db")
 	if !sqlite {
 		_, file, err := b.newDatabase(s)
 		if err != nil {
-			return c, err
+			return err
 		}
 		where = "postgres-file:" + file
 	}
+	c := &measure.Command{Path: b.handler, Args: []string{
+		"--config-dir=" + b.file("config"), "--store=" + where,
+		"--public-address=" + s.address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
+	}}
 	if b.flags.Profile != "" {
 		s.profile = b.file(s.name + ".pprof")
 		c.Env = []string{"CPU_PROFILE=" + s.profile}
 	}
-	c.Path = b.handler
-	c.Args = []string{
-		"--config-dir=" + config, "--store=" + where,
-		"--public-address=" + s.address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
-	}
-	return c, nil
+	return b.startSubject(ctx, s, c, func(conn *connection) error {
+		a, err := conn.exchange(request(http.MethodGet, routing.PathOpenAPI, "", nil, ""))
+		if err == nil && a.status != http.StatusOK {
+			err = fmt.Errorf("answered with %d", a.status)
+		}
+		return err
+	})
 }
 
 // makeFolders makes folders that only this user may look into.
@@ -330,8 +350,11 @@ func (b *bench) round(ctx context.Context, s *subject, n int) (r *Round, err err
 	if r.Paced, err = b.pass(ctx, s, b.people(max(100, s.launches/3), b.flags.Fresh), s.pace, ""); err != nil {
 		return nil, err
 	}
-	launch := r.Closed.Phases[stepLaunch]
-	b.say("round %d, %s: %.0f µs of the server for a launch, of which %.0f in the step of that name; %.0f of these in a second", n, s.name, r.Closed.Total.ServerCPU, launch.ServerCPU, launch.PerSecond)
+	var steps []string
+	for _, p := range r.Closed.Phases {
+		steps = append(steps, fmt.Sprintf("%s %.0f µs, %.0f/s", p.Step, p.ServerCPU, p.PerSecond))
+	}
+	b.say("round %d, %s: %.0f µs of the server for a launch (%s)", n, s.name, r.Closed.Total.ServerCPU, strings.Join(steps, "; "))
 	return r, nil
 }
 
@@ -354,22 +377,23 @@ type Pass struct {
 	Phases []*Phase `json:"phases"`
 	// Total is the sum over the steps; its latencies are those of sums over the steps of one launch each.
 	Total *Phase `json:"total"`
-	// LoginAndLaunch is the sum over these two, which the floor has too.
-	LoginAndLaunch *Phase `json:"loginAndLaunch"`
 }
 
 // pass does launches. A profile is written of each phase if there is a round to name it by.
 func (b *bench) pass(ctx context.Context, s *subject, launches []*launch, pace float64, round string) (*Pass, error) {
 	p := &Pass{}
-	for step := range s.steps {
-		if step == stepLaunch {
-			if err := b.sign(ctx, s, b.platform.Key, launches); err != nil {
+	for _, l := range launches {
+		l.latency = make([]float64, len(s.steps))
+	}
+	for n, step := range s.steps {
+		if step.before != nil {
+			if err := step.before(ctx, launches); err != nil {
 				return nil, err
 			}
 		}
 		requests := make([][]byte, len(launches))
 		for i, l := range launches {
-			requests[i] = s.prepare(step, l)
+			requests[i] = step.request(l)
 		}
 		profiled := s.profile != "" && round != ""
 		if profiled {
@@ -377,30 +401,30 @@ func (b *bench) pass(ctx context.Context, s *subject, launches []*launch, pace f
 				return nil, err
 			}
 		}
-		phase, err := b.send(ctx, s, step, requests, launches, pace)
+		phase, err := b.send(ctx, s, n, requests, launches, pace)
 		if err != nil {
 			return nil, err
 		}
 		if profiled {
-			if err := b.keepProfile(ctx, s, fmt.Sprintf("%s-%s-%s.pprof", s.name, stepNames[step], round)); err != nil {
+			if err := b.keepProfile(ctx, s, fmt.Sprintf("%s-%s-%s-%s.pprof", b.scenario, s.name, step.name, round)); err != nil {
 				return nil, err
 			}
 		}
 		for i, l := range launches {
-			if err := s.check(step, l); err != nil {
-				return nil, fmt.Errorf("%s, %s %d of %d: %w", s.name, stepNames[step], i+1, len(launches), err)
+			if err := step.check(l); err != nil {
+				return nil, fmt.Errorf("%s, %s %d of %d: %w", s.name, step.name, i+1, len(launches), err)
 			}
 		}
 		p.Phases = append(p.Phases, phase)
 	}
-	p.Total, p.LoginAndLaunch = sum("complete", p.Phases, launches), sum("login and launch", p.Phases[:stepArrive], launches)
+	p.Total = sum(p.Phases, launches)
 	return p, nil
 }
 
 // sum adds phases up, as if one launch came after the other.
-func sum(name string, phases []*Phase, launches []*launch) *Phase {
+func sum(phases []*Phase, launches []*launch) *Phase {
 	n := len(launches)
-	total := &Phase{Step: name, Requests: n * len(phases), Pace: phases[0].Pace}
+	total := &Phase{Step: stepComplete, Requests: n * len(phases), Pace: phases[0].Pace}
 	for _, p := range phases {
 		total.Seconds += p.Seconds
 		total.ServerCPU += p.ServerCPU

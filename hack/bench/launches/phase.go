@@ -156,17 +156,17 @@ func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byt
 	took := time.Since(began)
 	after, err := b.usageAfter(s)
 	if err := errors.Join(ctx.Err(), failed, err); err != nil {
-		return nil, fmt.Errorf("%s, %s: %w", s.name, stepNames[step], err)
+		return nil, fmt.Errorf("%s, %s: %w", s.name, s.steps[step].name, err)
 	}
-	return b.phase(step, launches, pace, took, &before, &after), nil
+	return b.phase(s, step, launches, pace, took, &before, &after), nil
 }
 
-func (b *bench) phase(step int, launches []*launch, pace float64, took time.Duration, before, after *usage) *Phase {
+func (b *bench) phase(s *subject, step int, launches []*launch, pace float64, took time.Duration, before, after *usage) *Phase {
 	n := float64(len(launches))
 	each := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / n }
 	server, driver := b.flags.ServerCore, b.flags.DriverCore
 	p := &Phase{
-		Step: stepNames[step], Requests: len(launches), Seconds: took.Seconds(), PerSecond: n / took.Seconds(), Pace: pace,
+		Step: s.steps[step].name, Requests: len(launches), Seconds: took.Seconds(), PerSecond: n / took.Seconds(), Pace: pace,
 		ServerCPU: each(after.server - before.server), DatabaseCPU: each(after.database - before.database), DriverCPU: each(after.driver - before.driver),
 		ServerIdle: after.cores[server].IdleSince(before.cores[server]),
 		DriverIdle: after.cores[driver].IdleSince(before.cores[driver]),

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -27,9 +28,15 @@ type Result struct {
 
 // Comparison is what was measured of several servers that do the same.
 type Comparison struct {
+	Title       string     `json:"title"`
 	Fresh       bool       `json:"fresh"`
 	Concurrency int        `json:"concurrency"`
 	Subjects    []*Subject `json:"subjects"`
+
+	// steps are the names of the steps, and of their sum where there are several.
+	steps []string
+	// ratios compares medians with each other, and with what is wanted.
+	ratios func(*Comparison) *measure.Report
 }
 
 // Subject is what was measured of a server.
@@ -66,15 +73,29 @@ func (r *Result) write(out io.Writer) error {
 	return nil
 }
 
-// compare gathers what was measured of the subjects.
-func (b *bench) compare(subjects []*subject) (*Comparison, error) {
-	c := &Comparison{Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency}
+// compare measures the subjects, which run already, in the rounds.
+func (b *bench) compare(ctx context.Context, title string, subjects []*subject, ratios func(*Comparison) *measure.Report) (*Comparison, error) {
+	for _, part := range []func(context.Context, []*subject) error{b.watchMemory, b.warmUp, b.runRounds} {
+		if err := part(ctx, subjects); err != nil {
+			return nil, err
+		}
+	}
+	c := &Comparison{Title: title, Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency, ratios: ratios}
 	for _, s := range subjects {
+		if len(s.steps) > len(c.steps) {
+			c.steps = nil
+			for _, step := range s.steps {
+				c.steps = append(c.steps, step.name)
+			}
+		}
 		peak, err := s.process.PeakMemory()
 		if err != nil {
 			return nil, err
 		}
 		c.Subjects = append(c.Subjects, &Subject{Name: s.name, Launches: s.launches, IdleMemory: s.idle, PeakMemory: peak, Rounds: s.rounds})
+	}
+	if len(c.steps) > 1 {
+		c.steps = append(c.steps, stepComplete)
 	}
 	return c, nil
 }
@@ -104,19 +125,23 @@ func (v values) String() string {
 	return fmt.Sprintf("%s (%s–%s)", measure.Number(v.median()), measure.Number(slices.Min(v)), measure.Number(slices.Max(v)))
 }
 
+// stepComplete is the sum over all steps of a subject.
+const stepComplete = "complete"
+
 // pick picks a phase of a round; nil where there is none.
 type pick func(*Round) *Phase
 
-func of(which func(*Round) *Pass, step int) pick {
+// of picks the phase of a step, or the sum over all.
+func of(which func(*Round) *Pass, step string) pick {
 	return func(r *Round) *Phase {
 		p := which(r)
-		switch {
-		case step == complete:
+		if step == stepComplete {
 			return p.Total
-		case step == loginAndLaunch:
-			return p.LoginAndLaunch
-		case step < len(p.Phases):
-			return p.Phases[step]
+		}
+		for _, phase := range p.Phases {
+			if phase.Step == step {
+				return phase
+			}
 		}
 		return nil
 	}
@@ -125,11 +150,19 @@ func of(which func(*Round) *Pass, step int) pick {
 func closed(r *Round) *Pass { return r.Closed }
 func paced(r *Round) *Pass  { return r.Paced }
 
-// Sums over steps, beside the steps.
-const (
-	complete = steps + iota
-	loginAndLaunch
-)
+// cpu is the processor time of the server for these steps of a launch, in the closed loop.
+func (s *Subject) cpu(steps ...string) (v values) {
+	for _, r := range s.Rounds {
+		sum := 0.0
+		for _, step := range steps {
+			if phase := of(closed, step)(r); phase != nil {
+				sum += phase.ServerCPU
+			}
+		}
+		v = append(v, sum)
+	}
+	return v
+}
 
 // figure is a figure of a phase in all rounds that have it.
 func (s *Subject) figure(p pick, f func(*Phase) float64) (v values) {
@@ -180,12 +213,14 @@ func (c *Comparison) write(out io.Writer) error {
 	for _, s := range c.Subjects {
 		counts = append(counts, fmt.Sprintf("%d of %s", s.Launches, s.Name))
 	}
-	fmt.Fprintf(out, "LTI 1.3 launches as tool. %d rounds, each with %s; %d connections. %s.\n\n", len(first.Rounds), strings.Join(counts, ", "), c.Concurrency, who)
+	fmt.Fprintf(out, "%s. %d rounds, each with %s; %d connections. %s.\n\n", c.Title, len(first.Rounds), strings.Join(counts, ", "), c.Concurrency, who)
 	if err := c.writeFigures(out); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	return c.ratios().Write(out)
+	report := c.ratios(c)
+	c.explain(report)
+	return report.Write(out)
 }
 
 // writeFigures prints what was measured of each subject: medians over the rounds, with the least and the most.
@@ -202,15 +237,14 @@ func (c *Comparison) writeFigures(out io.Writer) error {
 		}
 		cells = append(cells, row)
 	}
-	names := []string{stepLogin: "login", stepLaunch: "launch", stepArrive: "arrive", complete: "complete"}
 	for _, f := range []struct {
 		what  string
 		value func(*Phase) float64
 	}{
 		{"server CPU, µs", serverCPU}, {"PostgreSQL CPU, µs", databaseCPU}, {"driver CPU, µs", driverCPU}, {"per second, closed loop", perSecond},
 	} {
-		for step, name := range names {
-			line(name+": "+f.what, func(s *Subject) string { return s.figure(of(closed, step), f.value).String() })
+		for _, step := range c.steps {
+			line(step+": "+f.what, func(s *Subject) string { return s.figure(of(closed, step), f.value).String() })
 		}
 	}
 	for _, pass := range []struct {
@@ -219,13 +253,13 @@ func (c *Comparison) writeFigures(out io.Writer) error {
 	}{{"closed loop", closed}, {"paced", paced}} {
 		if pass.what == "paced" {
 			line("paced: launches per second asked for", func(s *Subject) string {
-				return s.figure(of(paced, complete), func(p *Phase) float64 { return p.Pace }).String()
+				return s.figure(of(paced, stepComplete), func(p *Phase) float64 { return p.Pace }).String()
 			})
-			line("paced: server CPU, complete, µs", func(s *Subject) string { return s.figure(of(paced, complete), serverCPU).String() })
+			line("paced: server CPU, complete, µs", func(s *Subject) string { return s.figure(of(paced, stepComplete), serverCPU).String() })
 		}
-		for step, name := range names {
+		for _, step := range c.steps {
 			for _, p := range percentiles {
-				line(fmt.Sprintf("%s: %s, %s, ms", name, p.name, pass.what), func(s *Subject) string {
+				line(fmt.Sprintf("%s: %s, %s, ms", step, p.name, pass.what), func(s *Subject) string {
 					v, discarded := s.latency(of(pass.which, step), p.of)
 					if discarded > 0 {
 						return strings.TrimSpace(fmt.Sprintf("%s %d discarded", v, discarded))
@@ -239,7 +273,7 @@ func (c *Comparison) writeFigures(out io.Writer) error {
 	line("memory at most, MiB", func(s *Subject) string { return measure.Number(float64(s.PeakMemory) / measure.MiB) })
 	percent := func(f func(*Phase) float64) func(*Subject) string {
 		return func(s *Subject) string {
-			return s.figure(of(closed, complete), func(p *Phase) float64 { return 100 * f(p) }).String()
+			return s.figure(of(closed, stepComplete), func(p *Phase) float64 { return 100 * f(p) }).String()
 		}
 	}
 	line("server's core idle, %", percent(func(p *Phase) float64 { return p.ServerIdle }))
@@ -260,60 +294,10 @@ var percentiles = []struct {
 
 func p99(l *Latency) float64 { return l.P99 }
 
-// ratios compares medians with each other, and with what is wanted.
-func (c *Comparison) ratios() *measure.Report {
-	report := &measure.Report{}
-	us := c.subject(ours)
-	if us == nil {
-		return report
-	}
-	report.Add("ours: memory idle", float64(us.IdleMemory)/measure.MiB, 80, "MiB")
-	if floor := c.subject(theFloor); floor != nil {
-		for _, part := range []struct {
-			what string
-			step int
-			tell bool
-		}{
-			{"ours / floor: server CPU, login and launch", loginAndLaunch, false},
-			{"… login", stepLogin, true}, {"… launch", stepLaunch, true},
-		} {
-			ratio := us.figure(of(closed, part.step), serverCPU).median() / floor.figure(of(closed, part.step), serverCPU).median()
-			if part.tell {
-				report.Tell(part.what, ratio, "×")
-			} else {
-				report.Add(part.what, ratio, 1.5, "×")
-			}
-		}
-	}
-	for _, name := range []string{ltijs, ltijsJWKS} {
-		they := c.subject(name)
-		if they == nil {
-			continue
-		}
-		step := of(closed, complete)
-		report.AddAtLeast(name+" / ours: server CPU, complete launch", they.figure(step, serverCPU).median()/us.figure(step, serverCPU).median(), 20, "×")
-		report.Tell("… with PostgreSQL's",
-			(they.figure(step, serverCPU).median()+they.figure(step, databaseCPU).median())/
-				(us.figure(step, serverCPU).median()+us.figure(step, databaseCPU).median()), "×")
-		report.AddAtLeast("ours / "+name+": complete launches per second", us.figure(step, perSecond).median()/they.figure(step, perSecond).median(), 10, "×")
-		for _, pass := range []struct {
-			what  string
-			which func(*Round) *Pass
-		}{{"closed loop", closed}, {"paced", paced}} {
-			theirs, _ := they.latency(of(pass.which, complete), p99)
-			own, _ := us.latency(of(pass.which, complete), p99)
-			what := fmt.Sprintf("%s / ours: p99 of a complete launch, %s", name, pass.what)
-			if len(theirs) == 0 || len(own) == 0 {
-				report.Note("%s: nothing to compare, the driver's core was saturated in every round", what)
-				continue
-			}
-			report.AddAtLeast(what, theirs.median()/own.median(), 10, "×")
-		}
-	}
+// explain says below a report what holds for every comparison.
+func (c *Comparison) explain(report *measure.Report) {
 	report.Note("closed loop: each connection sends its next request at once. Paced: each phase at one rate, for each subject that of the table: " +
 		"unless it was told, 60 %% of what its slowest phase reached in the warm-up")
 	report.Note("latencies of rounds in which the driver's core had less than 2 %% idle are discarded; processor time and rates are not. " +
 		"What PostgreSQL or the driver limit is so a rate at least, not what the server could do")
-	report.Note("complete: login, launch and arrive; of the floor, which has no arrive, login and launch")
-	return report
 }

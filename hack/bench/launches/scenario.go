@@ -43,6 +43,7 @@ func (b *bench) runScenario(ctx context.Context, s *scenario) (outcome, error) {
 	if err := makeFolders(b.dir, b.procs.LogDir); err != nil {
 		return nil, err
 	}
+	b.scenario = s.name
 	b.say("scenario %s", s.name)
 	return s.run(ctx, b)
 }

@@ -3,12 +3,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/hack/table"
+	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
 // tool13 measures LTI 1.3 launches of the academy as tool: the launch handler on PostgreSQL and on SQLite, the floor of
@@ -36,50 +41,157 @@ func tool13(ctx context.Context, b *bench) (outcome, error) {
 		}
 		subjects = append(subjects, s)
 	}
-	for _, part := range []func(context.Context, []*subject) error{b.watchMemory, b.warmUp, b.runRounds} {
-		if err := part(ctx, subjects); err != nil {
-			return nil, err
-		}
-	}
-	return b.compare(subjects)
+	return b.compare(ctx, "LTI 1.3 launches of the academy as tool", subjects, ratiosTool13)
 }
 
 func (b *bench) startTool13(ctx context.Context, name string) (s *subject, err error) {
+	if name == ours || name == oursSQLite {
+		s = b.newOurs(name)
+		s.launches = b.flags.Launches
+		return s, b.startHandler(ctx, s, name == oursSQLite)
+	}
 	free, err := measure.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
 	var c measure.Command
-	switch name {
-	case ours, oursSQLite:
-		s = newOurs(name, b.secret)
-		s.address = free[0]
-		c, err = b.handlerCommand(s, b.file("config"), name == oursSQLite)
-	case theFloor:
-		s = newFloor()
-		s.address = free[0]
+	if name == theFloor {
+		s = b.newFloor()
+		s.address, s.launches = free[0], b.flags.Launches
 		c, err = b.floorCommand(ctx, s)
-	default:
-		s = newLtijs(name)
-		s.address = free[0]
+	} else {
+		s = b.newLtijs(name)
+		s.address, s.launches = free[0], b.flags.LtijsLaunches
+		if s.launches == 0 {
+			s.launches = max(100, b.flags.Launches/5)
+		}
 		c, err = b.ltijsCommand(s)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s.launches = b.flags.Launches
-	if name == ltijs || name == ltijsJWKS {
-		if s.launches = b.flags.LtijsLaunches; s.launches == 0 {
-			s.launches = max(100, b.flags.Launches/5)
-		}
-	}
 	return s, b.startSubject(ctx, s, &c, func(conn *connection) (err error) {
-		l := &launch{who: newPerson(0)}
-		if l.answer, err = conn.exchange(s.prepare(stepLogin, l)); err != nil {
+		l, login := &launch{who: newPerson(0)}, &s.steps[0]
+		if l.answer, err = conn.exchange(login.request(l)); err != nil {
 			return err
 		}
-		return s.check(stepLogin, l)
+		return login.check(l)
 	})
+}
+
+// The steps of a launch.
+const (
+	stepLogin  = "login"  // the browser comes from the platform, and is sent back with a question
+	stepLaunch = "launch" // it brings the answer, and is sent to the activity
+	stepArrive = "arrive" // whoever has the activity gets to know who came
+)
+
+// checkLogin reads the authentication request (OpenID Connect Core 1.0 section 3.1.2.1).
+func (s *subject) checkLogin(l *launch) error {
+	query, err := redirected(l, authenticationURL)
+	if err != nil {
+		return err
+	}
+	l.state, l.nonce, l.cookies = query.Get("state"), query.Get("nonce"), l.answer.cookies
+	switch {
+	case l.nonce == "" || len(l.cookies) == 0:
+		return errors.New("a login without nonce or cookie")
+	case query.Get("redirect_uri") != s.redirectURI || query.Get("login_hint") != l.who.id:
+		return errors.New("a login for somebody or somewhere else")
+	}
+	return nil
+}
+
+// login is the third-party initiated login (1EdTech Security Framework 1.0, section 5.1.1).
+func (s *subject) login(path string, l *launch) []byte {
+	return request(http.MethodGet, path+"?"+url.Values{
+		"iss": {issuer}, "login_hint": {l.who.id}, "target_link_uri": {s.targetLink}, "client_id": {clientID},
+		"lti_message_hint": {`{"cmid":"2","launchid":"ltilaunch2_1874300474"}`}, "lti_deployment_id": {deploymentID},
+	}.Encode(), browserFields, nil, "")
+}
+
+// answerLogin is the answer to the question of the login.
+func (l *launch) answerLogin(path string) []byte {
+	return request(http.MethodPost, path, browserFields+"Origin: "+issuer+"\r\n", l.cookies,
+		url.Values{"state": {l.state}, "id_token": {l.token}}.Encode())
+}
+
+// newOurs is the launch handler.
+func (b *bench) newOurs(name string) *subject {
+	s := &subject{
+		name:       name,
+		targetLink: routing.ActivityResourceURL(academyURL, activityName), redirectURI: routing.PlatformLaunchURL(academyURL, platformName),
+	}
+	launchPath := routing.PlatformLaunchURL("", platformName)
+	loginPath := routing.PlatformLoginURL("", platformName)
+	s.steps = []step{
+		{name: stepLogin, request: func(l *launch) []byte { return s.login(loginPath, l) }, check: s.checkLogin},
+		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin(launchPath) }, check: (*launch).hasCode},
+		{
+			name: stepArrive,
+			request: func(l *launch) []byte {
+				return request(http.MethodPost, routing.PathLaunchCodes, b.backEndFields(), nil, url.Values{"code": {l.next}}.Encode())
+			},
+			check: func(l *launch) error {
+				for _, want := range []string{`"lti_user_id":"` + l.who.id + `"`, `"name":"` + l.who.name() + `"`, `"activity":"` + activityName + `"`, `"sub":"`} {
+					if l.answer.status != http.StatusOK || !bytes.Contains(l.answer.body, []byte(want)) {
+						return unexpected(l, want)
+					}
+				}
+				return nil
+			},
+		},
+	}
+	return s
+}
+
+// newFloor is hack/bench/floor. Nothing arrives there: it knows nothing to tell.
+func (b *bench) newFloor() *subject {
+	s := &subject{name: theFloor, targetLink: targetURL, redirectURI: academyURL + "/launch"}
+	s.steps = []step{
+		{name: stepLogin, request: func(l *launch) []byte { return s.login("/login", l) }, check: s.checkLogin},
+		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin("/launch") }, check: (*launch).hasCode},
+	}
+	return s
+}
+
+// newLtijs is hack/peers/bench-ltijs.mjs.
+func (b *bench) newLtijs(name string) *subject {
+	// Without a query in the target link, which ltijs would keep in its database.
+	s := &subject{name: name, targetLink: academyURL + "/", redirectURI: academyURL + "/"}
+	s.steps = []step{
+		{name: stepLogin, request: func(l *launch) []byte { return s.login("/login", l) }, check: s.checkLogin},
+		{
+			name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin("/") },
+			check: func(l *launch) error {
+				query, err := redirected(l, "/")
+				if err != nil {
+					return err
+				}
+				if l.next, l.cookies = l.answer.location, l.answer.cookies; query.Get("ltik") == "" || len(l.cookies) != 1 {
+					return errors.New("a redirect without ltik or cookie")
+				}
+				return nil
+			},
+		},
+		{
+			name: stepArrive, request: func(l *launch) []byte { return request(http.MethodGet, l.next, browserFields, l.cookies, "") },
+			check: func(l *launch) error {
+				for _, want := range []string{l.who.name(), resourceTitle} {
+					if l.answer.status != http.StatusOK || !bytes.Contains(l.answer.body, []byte(want)) {
+						return unexpected(l, "a page with "+want)
+					}
+				}
+				return nil
+			},
+		},
+	}
+	return s
+}
+
+// signsFor signs what the subject's step gets.
+func (b *bench) signsFor(s *subject) func(context.Context, []*launch) error {
+	return func(ctx context.Context, launches []*launch) error { return b.sign(ctx, s, b.platform.Key, launches) }
 }
 
 func (b *bench) floorCommand(ctx context.Context, s *subject) (c measure.Command, err error) {
@@ -147,4 +259,47 @@ func (b *bench) ltijsCommand(s *subject) (c measure.Command, err error) {
 	c.Args = []string{filepath.Join(b.root, "hack", "peers", "bench-ltijs.mjs"), file}
 	c.Env = []string{"NODE_ENV=production", "DATABASE_URL=" + database, "TOOL_PORT=" + port, "POOL_CONNECTIONS=" + strconv.Itoa(poolConnections)}
 	return c, err
+}
+
+// ratiosTool13 compares medians with each other, and with what is wanted.
+func ratiosTool13(c *Comparison) *measure.Report {
+	report := &measure.Report{}
+	us := c.subject(ours)
+	if us == nil {
+		return report
+	}
+	report.Add("ours: memory idle", float64(us.IdleMemory)/measure.MiB, 80, "MiB")
+	if floor := c.subject(theFloor); floor != nil {
+		ratio := func(steps ...string) float64 { return us.cpu(steps...).median() / floor.cpu(steps...).median() }
+		report.Add("ours / floor: server CPU, login and launch", ratio(stepLogin, stepLaunch), 1.5, "×")
+		report.Tell("… login", ratio(stepLogin), "×")
+		report.Tell("… launch", ratio(stepLaunch), "×")
+	}
+	for _, name := range []string{ltijs, ltijsJWKS} {
+		they := c.subject(name)
+		if they == nil {
+			continue
+		}
+		step := of(closed, stepComplete)
+		report.AddAtLeast(name+" / ours: server CPU, complete launch", they.figure(step, serverCPU).median()/us.figure(step, serverCPU).median(), 20, "×")
+		report.Tell("… with PostgreSQL's",
+			(they.figure(step, serverCPU).median()+they.figure(step, databaseCPU).median())/
+				(us.figure(step, serverCPU).median()+us.figure(step, databaseCPU).median()), "×")
+		report.AddAtLeast("ours / "+name+": complete launches per second", us.figure(step, perSecond).median()/they.figure(step, perSecond).median(), 10, "×")
+		for _, pass := range []struct {
+			what  string
+			which func(*Round) *Pass
+		}{{"closed loop", closed}, {"paced", paced}} {
+			theirs, _ := they.latency(of(pass.which, stepComplete), p99)
+			own, _ := us.latency(of(pass.which, stepComplete), p99)
+			what := fmt.Sprintf("%s / ours: p99 of a complete launch, %s", name, pass.what)
+			if len(theirs) == 0 || len(own) == 0 {
+				report.Note("%s: nothing to compare, the driver's core was saturated in every round", what)
+				continue
+			}
+			report.AddAtLeast(what, theirs.median()/own.median(), 10, "×")
+		}
+	}
+	report.Note("complete: login, launch and arrive; of the floor, which has no arrive, login and launch")
+	return report
 }
