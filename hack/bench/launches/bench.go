@@ -8,9 +8,11 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -264,6 +266,25 @@ func (b *bench) startHandler(ctx context.Context, s *subject, sqlite bool) error
 		}
 		return err
 	})
+}
+
+// peerCommand is a program of hack/peers with a configuration in JSON, in production.
+func (b *bench) peerCommand(s *subject, program string, config any, env ...string) (c measure.Command, err error) {
+	content, err := json.Marshal(config)
+	if err != nil {
+		return c, err
+	}
+	file := b.file(s.name + ".json")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		return c, err
+	}
+	if c.Path, err = exec.LookPath("node"); err != nil {
+		return c, fmt.Errorf("%w: see hack/tools/ensure.sh", err)
+	}
+	_, port, err := net.SplitHostPort(s.address)
+	c.Args = []string{filepath.Join(b.root, "hack", "peers", program), file}
+	c.Env = append(env, "NODE_ENV=production", "TOOL_PORT="+port)
+	return c, err
 }
 
 // makeFolders makes folders that only this user may look into.

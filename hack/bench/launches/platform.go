@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"crypto/rsa"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -93,8 +91,20 @@ func (l *launch) claims(s *subject, now time.Time) jwt.MapClaims {
 	}
 }
 
-// sign signs the ID tokens of launches, on all cores: the platform has a machine of its own.
-func (b *bench) sign(ctx context.Context, s *subject, key *rsa.PrivateKey, launches []*launch) (err error) {
+// sign signs the ID tokens of launches.
+func (b *bench) sign(ctx context.Context, s *subject, launches []*launch) error {
+	key := b.platform.Key
+	id := keys.PublicJWK(&key.PublicKey).KeyID
+	return b.onAllCores(ctx, launches, func(l *launch) (err error) {
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, l.claims(s, time.Now()))
+		token.Header["kid"] = id
+		l.token, err = token.SignedString(key)
+		return err
+	})
+}
+
+// onAllCores does for each launch what others do: they have machines of their own.
+func (b *bench) onAllCores(ctx context.Context, launches []*launch, do func(*launch) error) (err error) {
 	all := make([]int, b.cores)
 	for i := range all {
 		all[i] = i
@@ -104,33 +114,26 @@ func (b *bench) sign(ctx context.Context, s *subject, key *rsa.PrivateKey, launc
 	}
 	runtime.GOMAXPROCS(b.cores)
 	defer func() { err = errors.Join(err, b.keepToDriverCore()) }()
-	id := keys.PublicJWK(&key.PublicKey).KeyID
 	errs := make([]error, b.cores)
 	var (
 		next    atomic.Int64
-		signers sync.WaitGroup
+		workers sync.WaitGroup
 	)
 	for n := range errs {
-		signers.Go(func() {
+		workers.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= len(launches) {
 					return
 				}
-				l := launches[i]
-				token := jwt.NewWithClaims(jwt.SigningMethodRS256, l.claims(s, time.Now()))
-				token.Header["kid"] = id
-				if l.token, errs[n] = token.SignedString(key); errs[n] != nil {
+				if errs[n] = do(launches[i]); errs[n] != nil {
 					return
 				}
 			}
 		})
 	}
-	signers.Wait()
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return fmt.Errorf("sign: %w", err)
-	}
-	return nil
+	workers.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // keepToDriverCore leaves the other cores to the servers.

@@ -25,6 +25,7 @@ type outcome interface {
 // scenarios are all, in the order in which they are measured.
 var scenarios = []scenario{
 	{"tool13", tool13},
+	{"tool12", tool12},
 }
 
 func scenarioNames() (names []string) {

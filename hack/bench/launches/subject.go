@@ -51,6 +51,8 @@ type launch struct {
 	// state, nonce and cookies are from the login, token is the signed answer to it.
 	state, nonce, token string
 	cookies             []string
+	// form is the signed one of LTI 1.2.
+	form string
 	// next is where, or with which code, the launch goes on.
 	next string
 }

@@ -6,16 +6,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 
 	"github.com/lti-operator/lti-operator/hack/bench/measure"
@@ -191,7 +187,7 @@ func (b *bench) newLtijs(name string) *subject {
 
 // signsFor signs what the subject's step gets.
 func (b *bench) signsFor(s *subject) func(context.Context, []*launch) error {
-	return func(ctx context.Context, launches []*launch) error { return b.sign(ctx, s, b.platform.Key, launches) }
+	return func(ctx context.Context, launches []*launch) error { return b.sign(ctx, s, launches) }
 }
 
 func (b *bench) floorCommand(ctx context.Context, s *subject) (c measure.Command, err error) {
@@ -241,24 +237,11 @@ func (b *bench) ltijsCommand(s *subject) (c measure.Command, err error) {
 		}
 		auth["key"] = string(public)
 	}
-	config, err := json.Marshal(map[string]any{
+	config := map[string]any{
 		"url": issuer, "name": "University", "clientId": clientID, "authConfig": auth,
 		"authenticationEndpoint": authenticationURL, "accesstokenEndpoint": accessTokenURL,
-	})
-	if err != nil {
-		return c, err
 	}
-	file := b.file(s.name + ".json")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return c, err
-	}
-	if c.Path, err = exec.LookPath("node"); err != nil {
-		return c, fmt.Errorf("%w: see hack/tools/ensure.sh", err)
-	}
-	_, port, err := net.SplitHostPort(s.address)
-	c.Args = []string{filepath.Join(b.root, "hack", "peers", "bench-ltijs.mjs"), file}
-	c.Env = []string{"NODE_ENV=production", "DATABASE_URL=" + database, "TOOL_PORT=" + port, "POOL_CONNECTIONS=" + strconv.Itoa(poolConnections)}
-	return c, err
+	return b.peerCommand(s, "bench-ltijs.mjs", config, "DATABASE_URL="+database, "POOL_CONNECTIONS="+strconv.Itoa(poolConnections))
 }
 
 // ratiosTool13 compares medians with each other, and with what is wanted.
