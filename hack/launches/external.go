@@ -41,7 +41,10 @@ func (v *visit) begin(ctx context.Context, idp *Provider, who Person, activity s
 	if err != nil {
 		return nil, err
 	}
-	back := idp.SignIn(asked, who)
+	back, err := idp.SignIn(asked, who)
+	if err != nil {
+		return nil, err
+	}
 	return v.send(ctx, "sign-in", http.MethodGet, routing.PathLearnerCallback+"?"+back.Encode(), nil)
 }
 
@@ -157,13 +160,22 @@ var (
 
 // posted is the form that a page makes the browser post to an address.
 func (x *answer) posted(step, to string) (url.Values, error) {
-	m := formAction.FindSubmatch(x.body)
-	if x.status != http.StatusOK || m == nil || html.UnescapeString(string(m[1])) != to {
+	action, fields := PostedForm(x.body)
+	if x.status != http.StatusOK || action != to {
 		return nil, x.unexpected(step)
 	}
-	fields := url.Values{}
-	for _, f := range hiddenField.FindAllSubmatch(x.body, -1) {
+	return fields, nil
+}
+
+// PostedForm is the form that a page makes the browser post, and where to; nowhere if there is none.
+func PostedForm(page []byte) (action string, fields url.Values) {
+	m := formAction.FindSubmatch(page)
+	if m == nil {
+		return "", nil
+	}
+	fields = url.Values{}
+	for _, f := range hiddenField.FindAllSubmatch(page, -1) {
 		fields.Add(html.UnescapeString(string(f[1])), html.UnescapeString(string(f[2])))
 	}
-	return fields, nil
+	return html.UnescapeString(string(m[1])), fields
 }

@@ -31,11 +31,7 @@ type Provider struct {
 }
 
 // signIn is one that waits for the launch handler to fetch it.
-type signIn struct {
-	who              Person
-	nonce, challenge string
-	redirect         string
-}
+type signIn struct{ idToken, challenge, redirect string }
 
 // NewProvider returns a provider with a signing key of its own.
 func NewProvider(issuer, clientID, clientSecret string) (*Provider, error) {
@@ -43,13 +39,24 @@ func NewProvider(issuer, clientID, clientSecret string) (*Provider, error) {
 	return &Provider{Issuer: issuer, ClientID: clientID, ClientSecret: clientSecret, key: key, codes: map[string]signIn{}}, err
 }
 
-// SignIn is what a browser with that learner's session brings back, when it was sent to the provider with that request.
-func (p *Provider) SignIn(asked *url.URL, who Person) url.Values {
-	q, code := asked.Query(), rand.Text()
+// SignIn is what a browser with that learner's session brings back, when it was sent to the provider with that request. What
+// costs something is done here, before the launch handler asks for it.
+func (p *Provider) SignIn(asked *url.URL, who Person) (url.Values, error) {
+	q, code, now := asked.Query(), rand.Text(), time.Now().Unix()
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+		"iss": p.Issuer, "aud": p.ClientID, "iat": now, "exp": now + 300, "auth_time": now, "nonce": q.Get("nonce"),
+		"sub": who.ID, "email": who.Email, "email_verified": true,
+		"name": who.Name(), "given_name": who.GivenName, "family_name": who.FamilyName,
+	})
+	token.Header["kid"] = keys.PublicJWK(&p.key.PublicKey).KeyID
+	text, err := token.SignedString(p.key)
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.codes[code] = signIn{who, q.Get("nonce"), q.Get("code_challenge"), q.Get("redirect_uri")}
-	return url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {p.Issuer}}
+	p.codes[code] = signIn{text, q.Get("code_challenge"), q.Get("redirect_uri")}
+	return url.Values{"code": {code}, "state": {q.Get("state")}, "iss": {p.Issuer}}, nil
 }
 
 // Handler answers the launch handler.
@@ -85,19 +92,7 @@ func (p *Provider) token(rw http.ResponseWriter, r *http.Request) {
 		http.Error(rw, `{"error":"invalid_grant"}`, http.StatusBadRequest)
 		return
 	}
-	now := time.Now().Unix()
-	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
-		"iss": p.Issuer, "aud": p.ClientID, "iat": now, "exp": now + 60, "auth_time": now, "nonce": signed.nonce,
-		"sub": signed.who.ID, "email": signed.who.Email, "email_verified": true,
-		"name": signed.who.Name(), "given_name": signed.who.GivenName, "family_name": signed.who.FamilyName,
-	})
-	token.Header["kid"] = keys.PublicJWK(&p.key.PublicKey).KeyID
-	text, err := token.SignedString(p.key)
-	if err != nil {
-		http.Error(rw, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	writeJSON(rw, map[string]any{"access_token": rand.Text(), "token_type": "Bearer", "id_token": text})
+	writeJSON(rw, map[string]any{"access_token": rand.Text(), "token_type": "Bearer", "id_token": signed.idToken})
 }
 
 func writeJSON(rw http.ResponseWriter, value any) {

@@ -48,9 +48,11 @@ type bench struct {
 	dir   string // for everything temporary of the scenario that runs, removed at the end
 	// scenario is the name of the one that runs.
 	scenario string
-	progress io.Writer
-	began    time.Time
-	load     string
+	// eachRound is measured in each round besides its subjects; nil for nothing.
+	eachRound func(context.Context) error
+	progress  io.Writer
+	began     time.Time
+	load      string
 	// cores is their number.
 	cores int
 
@@ -59,7 +61,7 @@ type bench struct {
 	// settings are those of the database that matter for durability.
 	settings string
 	platform *platforms.Platform
-	keySet   *keySet
+	keySet   *served
 	// secret is that of the academy's application.
 	secret string
 	// handler is the launch handler's program.
@@ -350,6 +352,11 @@ func (b *bench) runRounds(ctx context.Context, subjects []*subject) error {
 				return err
 			}
 			s.rounds = append(s.rounds, r)
+		}
+		if b.eachRound != nil {
+			if err := b.eachRound(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -142,23 +142,31 @@ func (b *bench) keepToDriverCore() error {
 	return measure.Pin(b.flags.DriverCore)
 }
 
-// keySet is the platform's key set behind an address, for those who fetch it.
-type keySet struct {
+// served is a server of others, in this program.
+type served struct {
 	url    string
 	server *http.Server
 }
 
-func serveKeySet(content string) (*keySet, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func serve(l net.Listener, handler http.Handler) *served {
+	s := &served{"http://" + l.Addr().String(), &http.Server{ReadHeaderTimeout: exchangeTimeout, Handler: handler}}
+	go func() { _ = s.server.Serve(l) }()
+	return s
+}
+
+// listen takes a free port: what a server says may depend on it.
+func listen() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+
+// serveKeySet has the platform's key set behind an address, for those who fetch it.
+func serveKeySet(content string) (*served, error) {
+	l, err := listen()
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{ReadHeaderTimeout: exchangeTimeout, Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	return serve(l, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(rw, content)
-	})}
-	go func() { _ = server.Serve(l) }()
-	return &keySet{"http://" + l.Addr().String() + "/", server}, nil
+	})), nil
 }
 
-func (k *keySet) close() { _ = k.server.Close() }
+func (s *served) close() { _ = s.server.Close() }

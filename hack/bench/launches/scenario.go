@@ -26,6 +26,7 @@ type outcome interface {
 var scenarios = []scenario{
 	{"tool13", tool13},
 	{"tool12", tool12},
+	{"platform13", platform13},
 }
 
 func scenarioNames() (names []string) {
@@ -44,7 +45,7 @@ func (b *bench) runScenario(ctx context.Context, s *scenario) (outcome, error) {
 	if err := makeFolders(b.dir, b.procs.LogDir); err != nil {
 		return nil, err
 	}
-	b.scenario = s.name
+	b.scenario, b.eachRound = s.name, nil
 	b.say("scenario %s", s.name)
 	return s.run(ctx, b)
 }

@@ -53,6 +53,9 @@ type launch struct {
 	cookies             []string
 	// form is the signed one of LTI 1.2.
 	form string
+	// login is what a tool is told to log in with; subject and lineItem are what it is told of the learner.
+	login             url.Values
+	subject, lineItem string
 	// next is where, or with which code, the launch goes on.
 	next string
 }

@@ -3,6 +3,7 @@
 package measure
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -104,6 +105,26 @@ func (ps *Processes) Start(c Command) (*Process, error) {
 	ps.mu.Unlock()
 	go p.watchMemory()
 	return p, nil
+}
+
+// Output runs a program to its end, and returns what it has written to its standard output. Its name is not used.
+func Output(ctx context.Context, c Command) (out []byte, err error) {
+	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
+	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.SysProcAttr = processAttributes()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // as in Start
+		if err = pinThread(c.Cores); err == nil {
+			out, err = cmd.Output()
+		}
+	}()
+	<-done
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", c.Path, err)
+	}
+	return out, nil
 }
 
 // StopAll stops every process, the newest first.
