@@ -38,7 +38,7 @@ func (e *e2e) gradesPhase(ctx context.Context) error {
 		return err
 	}
 	err := poll(ctx, 30*time.Second, 20*time.Millisecond, func() error {
-		if got := e.peers.book.mark("1 " + who.ID); got != "73" {
+		if got := e.peers.book.Mark("1 " + who.ID); got != "73" {
 			return fmt.Errorf("the gradebook has %q", got)
 		}
 		return nil

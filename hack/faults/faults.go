@@ -175,7 +175,7 @@ func (w *world) judge(learners []*learner) (v verdict) {
 			{w.books[2], l.user, fraction.String()},
 		} {
 			v.grades++
-			switch found := cell.book.mark(cell.key); {
+			switch found := cell.book.Mark(cell.key); {
 			case found == cell.wants:
 			case found == "":
 				v.missing++
@@ -187,10 +187,8 @@ func (w *world) judge(learners []*learner) (v verdict) {
 		}
 	}
 	for _, b := range w.books {
-		b.mu.Lock()
-		c := b.counts
-		b.mu.Unlock()
-		v.messages, v.taken, v.repeated, v.stale = v.messages+c.messages, v.taken+c.taken, v.repeated+c.repeated, v.stale+c.stale
+		c, _ := b.Counts()
+		v.messages, v.taken, v.repeated, v.stale = v.messages+c.Messages, v.taken+c.Taken, v.repeated+c.Repeated, v.stale+c.Stale
 	}
 	return v
 }
