@@ -159,7 +159,8 @@ const (
 	ingressFields = "X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Host: " + publicHost + "\r\n"
 )
 
-// request is a whole request. Fields end with a line end each; cookies are as in answers; a body is that of a form.
+// request is a whole request. Fields end with a line end each; cookies are as in answers; a body is that of a form unless the
+// fields say what it is.
 func request(method, path, fields string, cookies []string, body string) []byte {
 	var b bytes.Buffer
 	b.WriteString(method + " " + path + " HTTP/1.1\r\nHost: " + publicHost + "\r\n" + fields + ingressFields)
@@ -167,7 +168,10 @@ func request(method, path, fields string, cookies []string, body string) []byte 
 		b.WriteString("Cookie: " + strings.Join(cookies, "; ") + "\r\n")
 	}
 	if body != "" {
-		b.WriteString("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n")
+		if !strings.Contains(fields, "Content-Type: ") {
+			b.WriteString("Content-Type: application/x-www-form-urlencoded\r\n")
+		}
+		b.WriteString("Content-Length: " + strconv.Itoa(len(body)) + "\r\n")
 	}
 	b.WriteString("\r\n" + body)
 	return b.Bytes()

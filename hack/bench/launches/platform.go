@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -49,6 +50,7 @@ const (
 // claims are what Moodle 4.5 puts into an ID token, as recorded from one.
 func (l *launch) claims(s *subject, now time.Time) jwt.MapClaims {
 	p, course := l.who, strconv.Itoa(l.who.course+2)
+	lineItems := cmp.Or(s.gradebook, moodleLTI+"services.php") + "/" + course + "/lineitems"
 	memberships := moodleLTI + "services.php/CourseSection/" + course + "/bindings/2/memberships"
 	return jwt.MapClaims{
 		"nonce": l.nonce, "iat": now.Unix(), "exp": now.Add(tokenLifetime).Unix(), "iss": issuer, "aud": clientID, "sub": p.id,
@@ -82,8 +84,8 @@ func (l *launch) claims(s *subject, now time.Time) jwt.MapClaims {
 				"https://purl.imsglobal.org/spec/lti-ags/scope/lineitem", "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly",
 				"https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly", "https://purl.imsglobal.org/spec/lti-ags/scope/score",
 			},
-			"lineitems": moodleLTI + "services.php/" + course + "/lineitems?type_id=2",
-			"lineitem":  moodleLTI + "services.php/" + course + "/lineitems/4/lineitem?type_id=2",
+			"lineitems": lineItems + "?type_id=2",
+			"lineitem":  lineItems + "/4/lineitem?type_id=2",
 		},
 		"https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice": map[string]any{
 			"context_memberships_url": memberships, "service_versions": []string{"1.0", "2.0"},

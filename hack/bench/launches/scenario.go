@@ -27,6 +27,7 @@ var scenarios = []scenario{
 	{"tool13", tool13},
 	{"tool12", tool12},
 	{"platform13", platform13},
+	{"services", services},
 }
 
 func scenarioNames() (names []string) {

@@ -80,6 +80,8 @@ type subject struct {
 	// targetLink and redirectURI are what the platform has of it.
 	targetLink, redirectURI string
 	steps                   []step
+	// gradebook is below what the platform has its line items; empty for where Moodle has them.
+	gradebook string
 	// profile is the file in which the process leaves a CPU profile; empty for none.
 	profile string
 
