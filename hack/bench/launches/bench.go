@@ -423,20 +423,15 @@ func (b *bench) pass(ctx context.Context, s *subject, launches []*launch, pace f
 		for i, l := range launches {
 			requests[i] = step.request(l)
 		}
-		profiled := s.profile != "" && round != ""
-		if profiled {
-			if err := s.process.Signal(syscall.SIGUSR1); err != nil {
-				return nil, err
-			}
+		if err := b.beginProfile(s, round); err != nil {
+			return nil, err
 		}
 		phase, err := b.send(ctx, s, n, requests, launches, pace)
 		if err != nil {
 			return nil, err
 		}
-		if profiled {
-			if err := b.keepProfile(ctx, s, fmt.Sprintf("%s-%s-%s-%s.pprof", b.scenario, s.name, step.name, round)); err != nil {
-				return nil, err
-			}
+		if err := b.keepProfile(ctx, s, step.name, round); err != nil {
+			return nil, err
 		}
 		for i, l := range launches {
 			if err := step.check(l); err != nil {
@@ -483,11 +478,23 @@ func sum(phases []*Phase, launches []*launch) *Phase {
 	return total
 }
 
-// keepProfile ends a profile and moves it to where it was wanted.
-func (b *bench) keepProfile(ctx context.Context, s *subject, name string) error {
+// beginProfile begins a profile, if profiles are wanted and there is a round to name it by.
+func (b *bench) beginProfile(s *subject, round string) error {
+	if s.profile == "" || round == "" {
+		return nil
+	}
+	return s.process.Signal(syscall.SIGUSR1)
+}
+
+// keepProfile ends the profile that was begun, and moves it to where it was wanted.
+func (b *bench) keepProfile(ctx context.Context, s *subject, step, round string) error {
+	if s.profile == "" || round == "" {
+		return nil
+	}
 	if err := s.process.Signal(syscall.SIGUSR1); err != nil {
 		return err
 	}
+	name := fmt.Sprintf("%s-%s-%s-%s.pprof", b.scenario, s.name, step, round)
 	return measure.Until(ctx, startTimeout, 10*time.Millisecond, func() error {
 		content, err := os.ReadFile(s.profile)
 		if err != nil {

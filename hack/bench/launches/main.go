@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command launches measures what an LTI 1.3 launch costs the tool: the launch handler on PostgreSQL and on SQLite, ltijs, and
-// the floor of hack/bench/floor, one after the other in each round, with the same driver and the same database server.
+// Command launches measures what launches cost the launch handler, in scenarios that also run alone:
 //
+//	tool13      LTI 1.3 launches as tool, on PostgreSQL and on SQLite, beside ltijs and the floor of hack/bench/floor
+//	tool12      LTI 1.2 launches as tool, on PostgreSQL and on SQLite, beside ims-lti
+//	platform13  LTI 1.3 launches as platform, beside the signature of hack/bench/signature
+//	services    access tokens and scores of a tool
+//	grades      the academy's reports, until they are in another system's gradebook
+//
+// Servers that are compared are measured one after the other in each round, with the same driver and the same database server.
 // The server under test has a core to itself; this program and PostgreSQL have another. Processor time is that of the server
 // process alone; PostgreSQL's is printed beside it. A launch is done in phases — all logins of a round, then all launches,
-// then all arrivals — because the platform's signature, which costs more than anything here, has to be made in between and
+// then all arrivals — because what the other systems sign, which costs more than anything here, has to be made in between and
 // is not measured. Every answer is checked, and one that is not right ends the run.
 //
 // It prints tables and is no test: a target that is missed is a line in them. It needs Linux and two cores.
@@ -34,12 +40,12 @@ type flags struct {
 	Scenarios     []string           `help:"What to measure; left out: everything. ${scenarios}." placeholder:"SCENARIO"`
 	Subjects      []string           `help:"Servers to compare over LTI 1.3: ours (launch handler on PostgreSQL), ours-sqlite, floor, ltijs (given the platform's key), ltijs-jwks (fetching it in each launch)." default:"ours,ours-sqlite,floor,ltijs"`
 	Rounds        int                `help:"Number of rounds; each measures every subject." default:"5"`
-	Launches      int                `help:"Launches of a subject in a round." default:"3000"`
+	Launches      int                `help:"Launches of a subject in a round; half as many as platform." default:"3000"`
 	LtijsLaunches int                `help:"The same for ltijs; 0: a fifth of it." default:"0"`
 	Learners      int                `help:"Number of people who launch." default:"1000"`
 	Fresh         bool               `help:"Let every launch be the first one of its person, instead of one of somebody known."`
 	Concurrency   int                `help:"Number of connections, each with one request under way." default:"32"`
-	Pace          map[string]float64 `help:"Launches per second in the paced pass, as in --pace=ours=500. Left out: 60 % of what the slowest phase has reached in the warm-up." placeholder:"SUBJECT=RATE"`
+	Pace          map[string]float64 `help:"Launches per second in the paced passes of every scenario, as in --pace=ours=500. Left out: 60 % of what the slowest phase has reached in the warm-up." placeholder:"SUBJECT=RATE"`
 
 	ServerCore   int `help:"Core of the server under test." default:"0"`
 	DriverCore   int `help:"Core of this program." default:"1"`
@@ -47,7 +53,7 @@ type flags struct {
 
 	Bin     string `help:"Folder with launch-handler." default:"bin" type:"existingdir"`
 	JSON    string `help:"File to write every figure to." type:"path" placeholder:"FILE"`
-	Profile string `help:"Folder for CPU profiles of the launch handler, one for each phase and round. It is then one that is built for that." type:"path" placeholder:"DIR"`
+	Profile string `help:"Folder for CPU profiles of the launch handler, one for each scenario, phase and round. It is then one that is built for that." type:"path" placeholder:"DIR"`
 	Logs    string `help:"Folder to keep logs in. Left out: they are removed." type:"path" placeholder:"DIR"`
 }
 

@@ -28,6 +28,7 @@ var scenarios = []scenario{
 	{"tool12", tool12},
 	{"platform13", platform13},
 	{"services", services},
+	{"grades", gradeSynchronisation},
 }
 
 func scenarioNames() (names []string) {
