@@ -39,6 +39,8 @@ const (
 	poolConnections = 10
 	// paceShare is the part of what a subject can do that the paced pass asks for.
 	paceShare = 0.6
+	// pacedAtMost is how long a step of the paced pass may take, unless that leaves too few launches.
+	pacedAtMost = 3 * time.Second
 )
 
 // bench is everything that runs, and what was found out.
@@ -375,7 +377,8 @@ func (b *bench) round(ctx context.Context, s *subject, n int) (r *Round, err err
 		return nil, err
 	}
 	// Enough for a percentile, and no more: it takes its time.
-	if r.Paced, err = b.pass(ctx, s, b.people(max(100, s.launches/3), b.flags.Fresh), s.pace, ""); err != nil {
+	paced := max(100, min(s.launches/3, int(pacedAtMost.Seconds()*s.pace)))
+	if r.Paced, err = b.pass(ctx, s, b.people(paced, b.flags.Fresh), s.pace, ""); err != nil {
 		return nil, err
 	}
 	var steps []string

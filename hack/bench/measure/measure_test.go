@@ -83,6 +83,23 @@ func TestCoresOfAChild(t *testing.T) {
 }
 
 // TestTreeCPU: what a child of a child used counts while it runs and after it was waited for; what others use does not.
+func TestOutput(t *testing.T) {
+	last, err := Cores()
+	if err != nil {
+		t.Fatal(err)
+	}
+	core := len(last) - 1
+	out, err := Output(t.Context(), Command{
+		Path: "/bin/sh", Args: []string{"-c", `grep Cpus_allowed_list: /proc/self/status; echo "$WORD"`}, Env: []string{"WORD=set"}, Cores: []int{core},
+	})
+	if got, want := strings.Join(strings.Fields(string(out)), " "), "Cpus_allowed_list: "+strconv.Itoa(core)+" set"; err != nil || got != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	if _, err := Output(t.Context(), Command{Path: "/bin/false"}); err == nil {
+		t.Error("a program that fails is no error")
+	}
+}
+
 func TestTreeCPU(t *testing.T) {
 	before, err := TreeCPU(os.Getpid())
 	if err != nil {
