@@ -254,6 +254,47 @@ func TestANewAddressWaitsForWhoChangesTheGrade(t *testing.T) {
 	}
 }
 
+// Whoever has opened an external activity before has a result, which stays as it is.
+func TestAKnownResultCostsOneStatement(t *testing.T) {
+	s, trace := openTraced(t, pgtest.NewDatabase(t))
+	if _, err := s.MeetLearner(t.Context(), store.Learner{Realm: "r", ID: "anna", Subject: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	key := store.ResultKey{Realm: "r", Activity: "a", LearnerID: "anna"}
+	begin := func(nonce string, want error) (store.Result, []string) {
+		t.Helper()
+		var n *store.Nonce
+		if nonce != "" {
+			n = &store.Nonce{Scope: "tool", Value: nonce, ExpiresAt: time.Now().Add(time.Hour)}
+		}
+		trace.take()
+		r, err := s.BeginResult(t.Context(), n, store.Result{Key: key, Subject: "a"})
+		if !errors.Is(err, want) {
+			t.Errorf("nonce %q: error = %v, want %v", nonce, err, want)
+		}
+		return r, trace.take()
+	}
+	first, sent := begin("1", nil)
+	if len(sent) < 5 {
+		t.Errorf("the trace misses statements: %q", sent)
+	}
+	for _, nonce := range []string{"2", "3", ""} {
+		if again, sent := begin(nonce, nil); len(sent) != 1 || again.Key != first.Key || again.StartedAt != first.StartedAt {
+			t.Errorf("nonce %q: %+v, sent %q", nonce, again, sent)
+		}
+	}
+	begin("1", store.ErrReplayed)
+	begin("3", store.ErrReplayed)
+	// No nonce is spent where there is nothing to begin.
+	key.LearnerID = "berta"
+	if _, err := s.BeginResult(t.Context(), &store.Nonce{Scope: "tool", Value: "4", ExpiresAt: time.Now().Add(time.Hour)},
+		store.Result{Key: key}); err == nil {
+		t.Error("a result without a learner began")
+	}
+	key.LearnerID = "anna"
+	begin("4", nil)
+}
+
 // A replay that meets its twin must leave nothing, and say what it is.
 func TestAReplayOfAKnownPersonLeavesNothing(t *testing.T) {
 	s, trace := openTraced(t, pgtest.NewDatabase(t))

@@ -78,8 +78,18 @@ const (
 		SELECT * FROM spent`
 )
 
+// beginKnown changes nothing unless the result is there and the nonce is not spent.
+const beginKnown = `
+	WITH spent AS (
+		INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
+		SELECT ?2, CAST(?3 AS bytea), '', CAST(?4 AS bigint) FROM results WHERE id = ?1
+		ON CONFLICT (scope, nonce_hash) DO NOTHING
+		RETURNING scope
+	)
+	SELECT` + resultColumns + `, lease FROM results JOIN spent ON true WHERE id = ?1`
+
 // knownTexts are the statements above in the engine's words.
-type knownTexts struct{ find, accept, redeem, exchange string }
+type knownTexts struct{ find, accept, redeem, exchange, begin string }
 
 // acceptIfKnown accepts the launch of a person of whom it says nothing new, but
 // perhaps where the grade goes. It reports false, and has changed nothing, for any
@@ -184,6 +194,28 @@ func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch
 		before.Address = after.Address
 	}
 	return a, move, sameGrade(&before, &after), nil
+}
+
+// beginIfKnown finds a result that is there, as that of most launches is, and spends a
+// nonce that is not spent, unless it is nil. It reports false, and has changed nothing,
+// for any other one.
+func (s *Store) beginIfKnown(ctx context.Context, n *store.Nonce, id string) (r store.Result, found bool, err error) {
+	switch {
+	case n == nil:
+		r, err = s.readResult(ctx, s.results.readResult, id)
+	case s.engine.Direct == nil:
+		return store.Result{}, false, nil
+	default:
+		err = s.direct(ctx, "begin result", func(ctx context.Context, q Querier, writes func()) (err error) {
+			writes()
+			r, _, err = scanResult(q.QueryRow(ctx, s.known.begin, id, n.Scope, hashNonce(n.Value), micros(n.ExpiresAt)))
+			return orNotFound(err)
+		})
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Result{}, false, nil
+	}
+	return r, err == nil, err
 }
 
 // spendIfValid spends a ticket that is good for the launch of a person who may come

@@ -137,8 +137,11 @@ func (s *Store) BeginResult(ctx context.Context, n *store.Nonce, r store.Result)
 	if err := r.Validate(); err != nil {
 		return store.Result{}, err
 	}
-	var begun store.Result
-	err := s.inTx(ctx, "begin result", func(ctx context.Context, tx *sql.Tx) (err error) {
+	begun, found, err := s.beginIfKnown(ctx, n, r.Key.ID())
+	if err != nil || found {
+		return begun, err
+	}
+	err = s.inTx(ctx, "begin result", func(ctx context.Context, tx *sql.Tx) (err error) {
 		if err := s.spendNonce(ctx, tx, n, ""); err != nil {
 			return err
 		}

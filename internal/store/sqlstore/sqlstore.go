@@ -67,7 +67,7 @@ var _ store.Store = (*Store)(nil)
 // also when New fails, which is to say that it closes them.
 func New(ctx context.Context, engine Engine, now func() time.Time) (*Store, error) {
 	s := &Store{engine: engine, now: now}
-	s.known = knownTexts{s.text(findKnown), s.text(acceptKnown), s.text(redeemKnown), s.text(exchangeKnown)}
+	s.known = knownTexts{s.text(findKnown), s.text(acceptKnown), s.text(redeemKnown), s.text(exchangeKnown), s.text(beginKnown)}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(ctx, "prepare", err), s.Close())
 	}
