@@ -38,7 +38,7 @@ const reasonsIntro = `<!-- Made from internal/lti/reason.go and internal/pages/t
 Every refusal has one of these codes. It stands on the page that the person sees, next to a reference number; in the log
 line of the launch handler (` + "`\"msg\":\"refused\",\"reason\":…,\"reference\":…`" + `); in the metric
 ` + "`lti_launches_total{result=\"refused\",reason=…}`" + `; and in the JSON answers to the academy's applications. Codes do not
-change their meaning.
+change their meaning. Only ` + "`Overloaded`" + ` has neither reference number nor a log line of its own: see [overload.md](overload.md).
 
 "Who" is who can do something about it: the **learner** by opening the activity again, the administrator of the **other
 system**, or the administrator of the **academy**.

@@ -204,6 +204,7 @@ const (
 
 	StoreUnavailable Code = "StoreUnavailable"
 	NotReady         Code = "NotReady"
+	Overloaded       Code = "Overloaded"
 	InternalError    Code = "InternalError"
 )
 
@@ -327,6 +328,7 @@ func reasonTable() []Reason {
 		{RegistrationRedirectInvalid, http.StatusBadRequest, OtherParty, "The redirect URIs in the tool's registration request cannot be used."},
 		{StoreUnavailable, http.StatusServiceUnavailable, Learner, "The database cannot be reached; try again in a moment."},
 		{NotReady, http.StatusServiceUnavailable, Learner, "The service is starting; try again in a moment."},
+		{Overloaded, http.StatusServiceUnavailable, Learner, "More requests came at once than can be answered; try again in a moment."},
 		{InternalError, http.StatusInternalServerError, Academy, "Something went wrong on our side."},
 	}
 }

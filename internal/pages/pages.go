@@ -57,6 +57,9 @@ type Error struct {
 	// ChooseAgain is where an author can begin anew what was refused here, an
 	// absolute http or https URL or a path; empty for people who launch activities.
 	ChooseAgain string
+	// Retry offers to ask for the same address again, which is right only where the request was a GET that changes
+	// nothing.
+	Retry bool
 	// Connect offers to sign in once, so that a launched person is connected to the
 	// account that has their address; nil when that is no way out.
 	Connect *Connect
@@ -201,6 +204,9 @@ func (e Error) Write(w http.ResponseWriter, v View) error {
 		}
 		r = c.forAuthors(r)
 		advice = c.Advice[r.Learner]
+	}
+	if e.Retry {
+		advice = c.UI["retry"]
 	}
 	heading := c.UI["forOtherParty"]
 	switch r.Audience {

@@ -38,10 +38,12 @@ func samples() map[string]page {
 			Code: "MissingUserData", Status: 403, Reference: "7F3K-2Q", Activity: "Working safely at height",
 			Integration: "Moodle at Example University", Missing: []string{"email", "family_name", "custom"},
 		},
-		"error-replayed": Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
-		"error-details":  Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
-		"error-tool":     Error{Code: "RedirectURIMismatch", Status: 400, Reference: "7F3K-2Q", Activity: "First aid", Tool: "Simulation Lab"},
-		"error-unknown":  Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
+		"error-replayed":   Error{Code: "Replayed", Status: 409, Reference: "7F3K-2Q"},
+		"error-details":    Error{Code: "ParameterMissing", Status: 400, Reference: "7F3K-2Q", Details: []string{"resource_link_id"}},
+		"error-overloaded": Error{Code: "Overloaded", Status: 503},
+		"error-retry":      Error{Code: "Overloaded", Status: 503, Retry: true},
+		"error-tool":       Error{Code: "RedirectURIMismatch", Status: 400, Reference: "7F3K-2Q", Activity: "First aid", Tool: "Simulation Lab"},
+		"error-unknown":    Error{Code: "SomethingNew", Status: 404, Reference: "7F3K-2Q"},
 		"open": OpenInNewWindow{
 			Title: "Working safely at height", Description: "Ladders & scaffolds", DurationMinutes: 45,
 			Action: "https://lti.acme.example/open", TokenField: "token", Token: "t0k3n",
@@ -158,6 +160,35 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A prepared page is the page, whoever was answered with it before.
+func TestAPreparedPageIsTheSame(t *testing.T) {
+	p := Error{Code: "Overloaded", Status: 503, Retry: true}
+	want := get(t, p, View{Lang: "nl", FrameAncestors: "https://lms.example"})
+	prepared, err := p.Prepare(View{Lang: "nl", FrameAncestors: "https://lms.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		w := httptest.NewRecorder()
+		w.Header().Set("Retry-After", "3")
+		prepared.Answer(w)
+		if w.Header().Get("Retry-After") != "3" {
+			t.Error("what was in the header before is gone")
+		}
+		w.Header().Del("Retry-After")
+		if w.Code != want.Code || !bytes.Equal(w.Body.Bytes(), want.Body.Bytes()) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if diff := cmp.Diff(want.Header(), w.Header()); diff != "" {
+			t.Error(diff)
+		}
+		w.Header().Set("Content-Language", "en")
+	}
+	if _, err := (Error{ChooseAgain: "javascript:alert(1)"}).Prepare(View{}); err == nil {
+		t.Error("a page that cannot be rendered was prepared")
+	}
+}
+
 func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 	for name, p := range samples() {
 		w := get(t, p, View{})
@@ -185,7 +216,7 @@ func TestPolicyMatchesWhatIsInlined(t *testing.T) {
 		bad := []string{"unsafe", "style=", "onclick", "onload"}
 		if !embeds {
 			bad = append(bad, "src=")
-			if name != "start" && name != "leave" && name != "error-choosing" && !strings.HasPrefix(name, "cho") {
+			if name != "start" && name != "leave" && name != "error-choosing" && name != "error-retry" && !strings.HasPrefix(name, "cho") {
 				bad = append(bad, "href=")
 			}
 		}
