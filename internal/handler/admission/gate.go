@@ -8,9 +8,10 @@
 // party that has the fewest, so that one party's flood is that party's wait. Within a party what continues something comes
 // before what begins something.
 //
-// How long it waits is bounded as in CoDel (RFC 8289): a queue that empties now and then absorbs a burst, and may keep
-// somebody for Options.Patience; one that has been standing for a while only makes everybody late, so that it keeps nobody
-// longer than Options.ShortPatience, and serves the newest first, who are still there and would otherwise be late too.
+// How long it waits is bounded as in CoDel (RFC 8289): a queue that empties now and then absorbs a burst, such as a class
+// that opens an activity together, and may keep somebody for Options.Patience. One that is standing only makes everybody
+// late, so that it keeps nobody longer than Options.ShortPatience, and serves the newest first, who would otherwise be late
+// too. It is standing if it has not been empty for Options.Patience, or, once it was full, for Options.Standing.
 //
 // A request that waits for another system gives its slot back meanwhile, see [Outside].
 package admission
@@ -57,13 +58,13 @@ type Options struct {
 	// store, whose pool has 10 connections by default: so many keep both busy, and let the store commit several launches
 	// at once, while more would only wait for each other where no queue is fair.
 	Slots int
-	// Waiting is how many requests wait at once, and WaitingOfParty how many of one party; 512 and 64.
+	// Waiting is how many requests wait at once, and WaitingOfParty how many of one party; 1024 and 256.
 	Waiting, WaitingOfParty int
 	// Outside is how many of the requests that have been let in may deal with other systems, which takes as long as those
 	// like; 512. A party may have half of those places that are still free, so that every other party finds some.
 	Outside int
-	// Patience is how long a request waits; 1 s. In a queue that has not been empty for Standing, which is 100 ms, it is
-	// ShortPatience, which is 20 ms.
+	// Patience is how long a request waits, 1 s, and ShortPatience how long in a standing queue, 20 ms. Standing is how long
+	// a queue that was full may have somebody in it until it is one, 100 ms.
 	Patience, ShortPatience, Standing time.Duration
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
@@ -84,8 +85,8 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	number(&o.Slots, 8*runtime.GOMAXPROCS(0)+16)
-	number(&o.Waiting, 512)
-	number(&o.WaitingOfParty, 64)
+	number(&o.Waiting, 1024)
+	number(&o.WaitingOfParty, 256)
 	number(&o.Outside, 512)
 	duration(&o.Patience, time.Second)
 	duration(&o.ShortPatience, 20*time.Millisecond)
@@ -236,10 +237,10 @@ func (g *Gate) wait(ctx context.Context, p *Party, c Class) bool {
 func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	standingFrom := now.Add(g.o.Standing)
+	since, standingFrom := now, now.Add(g.o.Patience)
 	if p.queue != nil {
 		// Also when all who wait are sent away now: it is not by being served that the queue gets empty.
-		standingFrom = p.queue.standingFrom
+		since, standingFrom = p.queue.since, p.queue.standingFrom
 	}
 	for {
 		s := g.state.Load()
@@ -260,7 +261,7 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 		}
 		w := &waiter{party: p, class: c, since: now, turn: make(chan bool, 1)}
 		if p.queue == nil {
-			p.queue = &queue{party: p, standingFrom: standingFrom}
+			p.queue = &queue{party: p, since: since, standingFrom: standingFrom}
 			g.turns.add(p.queue)
 		}
 		p.queue.add(w)
@@ -312,12 +313,14 @@ func (g *Gate) makeRoom(p *Party, c Class, now time.Time) bool {
 	}
 	switch {
 	case p.queue != nil && p.queue.bounded() >= g.o.WaitingOfParty:
+		p.queue.wasFull(g.o.Standing)
 		return g.replaceOne(p.queue, c, now)
 	case g.bounded < g.o.Waiting:
 		return true
 	}
 	// All places are taken: the party with most of them gives one up.
 	longest := g.turns.longest()
+	longest.wasFull(g.o.Standing)
 	if own := p.queue; longest != own && (own == nil || longest.bounded() > own.bounded()+1) {
 		g.refuse(longest.leastWanted())
 		return true

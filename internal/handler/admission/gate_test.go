@@ -310,10 +310,26 @@ func TestPatience(t *testing.T) {
 		if err := c.ask(Continue); !errors.Is(err, ErrRefused) || time.Since(began) != time.Second {
 			t.Errorf("%v after %s; want a refusal after a second", err, time.Since(began))
 		}
-		// A queue that is there for a while keeps nobody so long.
+		// A queue that was full and is there for a while keeps nobody so long.
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = c.ask(Continue) })
-		time.Sleep(150 * time.Millisecond)
+		for range 300 {
+			wg.Go(func() { _ = c.ask(Continue) })
+		}
+		synctest.Wait()
+		if g.Waiting() != 256 {
+			t.Errorf("%d wait", g.Waiting())
+		}
+		time.Sleep(100 * time.Millisecond)
+		began = time.Now()
+		if err := c.ask(Continue); !errors.Is(err, ErrRefused) || time.Since(began) != 20*time.Millisecond {
+			t.Errorf("%v after %s; want a refusal after 20 ms", err, time.Since(began))
+		}
+		wg.Wait()
+		// Neither does one that is never empty.
+		for range 10 {
+			wg.Go(func() { _ = c.ask(Continue) })
+			time.Sleep(100 * time.Millisecond)
+		}
 		began = time.Now()
 		if err := c.ask(Continue); !errors.Is(err, ErrRefused) || time.Since(began) != 20*time.Millisecond {
 			t.Errorf("%v after %s; want a refusal after 20 ms", err, time.Since(began))
@@ -329,6 +345,23 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// A class that opens an activity together is no overload, though all of them are there at once.
+func TestABurstIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Options{Slots: 4})
+		c := &client{gate: g, party: &Party{}, work: 10 * time.Millisecond}
+		var wg sync.WaitGroup
+		for range 260 {
+			wg.Go(func() { _ = c.ask(Continue) })
+		}
+		wg.Wait()
+		if c.served != 260 || c.longest() > 640*time.Millisecond {
+			t.Errorf("%d of 260 served, the last one after %s", c.served, c.longest())
+		}
+		empty(t, g)
+	})
+}
+
 func TestAStandingQueueServesTheNewestFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		standing time.Duration
@@ -339,7 +372,7 @@ func TestAStandingQueueServesTheNewestFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := New(Options{Slots: 1, Patience: time.Hour, ShortPatience: time.Hour, Standing: c.standing})
+				g := New(Options{Slots: 1, WaitingOfParty: 3, Patience: time.Hour, ShortPatience: time.Hour, Standing: c.standing})
 				release := hold(t, g)
 				party := &Party{}
 				var order []int
@@ -354,6 +387,9 @@ func TestAStandingQueueServesTheNewestFirst(t *testing.T) {
 						}
 					})
 					time.Sleep(time.Millisecond)
+				}
+				if err := (&client{gate: g, party: party}).ask(Begin); err == nil {
+					t.Error("one more than there may be waits")
 				}
 				release()
 				wg.Wait()
@@ -666,7 +702,7 @@ func BenchmarkEnter(b *testing.B) {
 
 // BenchmarkEnterSaturated has more that want a slot than there are.
 func BenchmarkEnterSaturated(b *testing.B) {
-	g := New(Options{Slots: 2, Patience: time.Hour, ShortPatience: time.Hour})
+	g := New(Options{Slots: 2, Patience: time.Hour})
 	b.ReportAllocs()
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {

@@ -25,12 +25,19 @@ type queue struct {
 	lanes [classes]lane
 	// n is how many wait, and returning how many of them were let in before.
 	n, returning int
-	// standingFrom is when the queue will have been there for too long.
-	standingFrom   time.Time
-	earlier, later *queue
+	// since is when it was empty last, and standingFrom when it will have been there for too long.
+	since, standingFrom time.Time
+	earlier, later      *queue
 }
 
-// standing tells whether the queue has not been empty for a while.
+// wasFull makes the queue a standing one once it has been there for that long.
+func (q *queue) wasFull(standing time.Duration) {
+	if from := q.since.Add(standing); from.Before(q.standingFrom) {
+		q.standingFrom = from
+	}
+}
+
+// standing tells whether the queue has not been empty for too long.
 func (q *queue) standing(now time.Time) bool { return !now.Before(q.standingFrom) }
 
 // bounded is how many wait whose number is bounded.
