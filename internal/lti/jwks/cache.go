@@ -33,6 +33,10 @@ type Options struct {
 	Timeout time.Duration
 	// Observe is told the outcome of every fetch, for metrics; optional.
 	Observe func(err error)
+	// Waiting is called when a lookup begins to wait for another system, and back when it goes on, so that what it
+	// holds can be given to others meanwhile. A lookup for which it fails does not wait, and fails so too, unless the
+	// key is known from before. Optional.
+	Waiting func(ctx context.Context) (back func(), err error)
 }
 
 func (o Options) withDefaults() Options {
@@ -50,6 +54,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Observe == nil {
 		o.Observe = func(error) {}
+	}
+	if o.Waiting == nil {
+		o.Waiting = func(context.Context) (func(), error) { return func() {}, nil }
 	}
 	return o
 }
@@ -160,10 +167,18 @@ func (r *Remote) Lookup(ctx context.Context, kid string) ([]Key, error) {
 		}
 		c.mu.Lock()
 	case expired && !e.coolingDown(now, c.opts):
-		c.fetch(ctx, r.url, e)
+		if err := c.fetch(ctx, r.url, e, e.forcedAt); err != nil {
+			c.mu.Unlock()
+			if found != nil {
+				return found, nil
+			}
+			return nil, err
+		}
 	case !expired && e.mayForce(now, c.opts):
-		e.forcedAt = now
-		c.fetch(ctx, r.url, e)
+		if err := c.fetch(ctx, r.url, e, now); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
 	}
 	defer c.mu.Unlock()
 	return e.result(kid)
@@ -203,8 +218,10 @@ func (r *Remote) Renewed(ctx context.Context, kid string, tried []Key) ([]Key, e
 			}
 			c.mu.Lock()
 		case e.mayForce(now, c.opts):
-			e.forcedAt = now
-			c.fetch(ctx, r.url, e)
+			if err := c.fetch(ctx, r.url, e, now); err != nil {
+				c.mu.Unlock()
+				return nil, err
+			}
 		}
 	}
 	defer c.mu.Unlock()
@@ -234,7 +251,12 @@ func (e *entry) mayForce(now time.Time, o Options) bool {
 // returns without it.
 func (c *Cache) wait(ctx context.Context, e *entry) error {
 	done := e.flight
+	back, err := c.opts.Waiting(ctx)
 	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer back()
 	select {
 	case <-done:
 		return nil
@@ -243,11 +265,16 @@ func (c *Cache) wait(ctx context.Context, e *entry) error {
 	}
 }
 
-// fetch gets the set and stores the outcome. It is called and returns with the
-// lock held, and gives it up meanwhile.
-func (c *Cache) fetch(ctx context.Context, url string, e *entry) {
+// fetch gets the set and stores the outcome, and when a token caused it last. It
+// is called and returns with the lock held, and gives it up meanwhile. An error
+// says that it must not wait; what became of the fetch is in the entry.
+func (c *Cache) fetch(ctx context.Context, url string, e *entry, forcedAt time.Time) error {
+	back, err := c.opts.Waiting(ctx)
+	if err != nil {
+		return err
+	}
 	done := make(chan struct{})
-	e.flight = done
+	e.flight, e.forcedAt = done, forcedAt
 	c.mu.Unlock()
 
 	keys, err := c.load(ctx, url)
@@ -261,6 +288,11 @@ func (c *Cache) fetch(ctx context.Context, url string, e *entry) {
 		e.failedAt = c.opts.Now()
 	}
 	close(done)
+	// It may take a while to be let on, which is no reason to keep others waiting.
+	c.mu.Unlock()
+	back()
+	c.mu.Lock()
+	return nil
 }
 
 // load fetches and reads one set. A panic becomes an error: the waiters must be

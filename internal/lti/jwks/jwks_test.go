@@ -512,3 +512,50 @@ func numbers(key *rsa.PublicKey) (n, e string) {
 	return base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
 		base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes())
 }
+
+func TestWhoWaitsForAnotherSystemSaysSo(t *testing.T) {
+	k := rsaKeys()[0] // outside of the bubble
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		waiting, most := 0, 0
+		var full error
+		p := &platform{delay: time.Second}
+		p.publish(jwk(k, `,"kid":"a"`))
+		r := NewCache(p, Options{Waiting: func(context.Context) (func(), error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if full != nil {
+				return nil, full
+			}
+			waiting++
+			most = max(most, waiting)
+			return func() { time.Sleep(time.Second); mu.Lock(); waiting--; mu.Unlock() }, nil
+		}}).Remote("https://lms.example/jwks")
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { lookup(t, r, "a", "") })
+		}
+		wg.Wait()
+		if most != 20 || waiting != 0 {
+			t.Errorf("%d said that they wait, %d have not come back", most, waiting)
+		}
+		most = 0
+		lookup(t, r, "a", "")
+		if most != 0 {
+			t.Error("a lookup of a known key says that it waits")
+		}
+		p.asked(t, 1)
+
+		full = lti.Refuse(lti.Overloaded, "")
+		lookup(t, r, "b", lti.Overloaded)
+		if _, err := r.Renewed(t.Context(), "a", lookup(t, r, "a", "")); lti.CodeOf(err) != lti.Overloaded {
+			t.Errorf("renewed: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		lookup(t, r, "a", "") // an old key will do
+		p.asked(t, 1)
+		full = nil
+		lookup(t, r, "b", lti.KeyUnknown) // at once: nothing failed
+		p.asked(t, 2)
+	})
+}
