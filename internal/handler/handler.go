@@ -5,6 +5,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -24,6 +25,7 @@ import (
 	"github.com/lti-operator/lti-operator/internal/configdir"
 	"github.com/lti-operator/lti-operator/internal/egress"
 	"github.com/lti-operator/lti-operator/internal/grades"
+	"github.com/lti-operator/lti-operator/internal/handler/admission"
 	"github.com/lti-operator/lti-operator/internal/handler/learners"
 	"github.com/lti-operator/lti-operator/internal/handler/platform"
 	"github.com/lti-operator/lti-operator/internal/handler/registration"
@@ -52,6 +54,9 @@ type Options struct {
 	Random io.Reader
 	// Registry receives the metrics; a new one by default.
 	Registry *prometheus.Registry
+	// Working and Waiting are how many requests are worked on at once, and how many wait meanwhile; see admission.Options
+	// for what 0 means. Connections is how many the public listener has at once, 4096 if 0.
+	Working, Waiting, Connections int
 }
 
 // Handler serves all run-time LTI traffic of one academy.
@@ -71,15 +76,22 @@ type Handler struct {
 	registration *registration.Registrar
 	results      *results.Worker
 	// sealer is that of the table in use; nil before the first. target is where results are told.
-	sealer   atomic.Pointer[identity.Sealer]
-	target   atomic.Pointer[results.Target]
-	cache    *jwks.Cache
-	fetcher  *guardedFetcher
-	control  atomic.Pointer[controlKeys]
-	book     *grades.Book
-	tokens   *token.Cache
-	worker   *grades.Worker
-	enroller *provisioning.Enroller
+	sealer  atomic.Pointer[identity.Sealer]
+	target  atomic.Pointer[results.Target]
+	cache   *jwks.Cache
+	fetcher *guardedFetcher
+	gate    *admission.Gate
+	bodies  bodies
+	// parties are those of the table in use; unknown is whoever it does not name.
+	parties     atomic.Pointer[parties]
+	unknown     admission.Party
+	connections int
+	lingering   lingering
+	control     atomic.Pointer[controlKeys]
+	book        *grades.Book
+	tokens      *token.Cache
+	worker      *grades.Worker
+	enroller    *provisioning.Enroller
 	// directory is the academy's, nil for none, and learners the identity provider of its learners, with what each was made
 	// from. All but directory are used from one goroutine.
 	directory     atomic.Pointer[provisioning.Client]
@@ -122,9 +134,20 @@ func New(o Options) (*Handler, error) {
 	h := &Handler{log: o.Log, registry: o.Registry, store: o.Store, now: o.Now, random: o.Random, fetcher: &guardedFetcher{}}
 	h.metrics = web.NewMetrics(o.Registry)
 	h.web = &web.Responder{Log: o.Log, Metrics: h.metrics, Random: o.Random}
+	if err := h.web.PrepareOverloaded(""); err != nil {
+		return nil, err
+	}
+	h.gate = admission.New(admission.Options{
+		Slots: o.Working, Waiting: o.Waiting, Waited: h.metrics.RequestWaited,
+		Refused: func(c admission.Class) { h.metrics.RequestRefused(c.String()) },
+	})
+	h.parties.Store(&parties{})
+	h.connections = cmp.Or(o.Connections, defaultConnections)
+	h.lingering.most = int64(h.connections) / 2
+	web.CountWaiting(o.Registry, h.gate.Waiting)
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.platform = &platform.Platform{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
-	h.registration = &registration.Registrar{Store: o.Store, Doer: h.fetcher, Web: h.web, Now: o.Now}
+	h.registration = &registration.Registrar{Store: o.Store, Doer: outsideDoer{h.fetcher}, Web: h.web, Now: o.Now}
 	h.results = &results.Worker{
 		Store: o.Store, Doer: h.fetcher, Target: h.target.Load, Log: o.Log, Now: o.Now, Jitter: jitter(o.Random), Observe: h.metrics.Result,
 	}
@@ -132,7 +155,7 @@ func New(o Options) (*Handler, error) {
 		Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random,
 		Book: &results.Book{Store: o.Store, Now: o.Now, Wake: h.results.Wake, Told: func() bool { return h.target.Load() != nil }},
 	}
-	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch})
+	h.cache = jwks.NewCache(h.fetcher, jwks.Options{Now: o.Now, Observe: h.metrics.JWKSFetch, Waiting: outside})
 	h.book = &grades.Book{Store: o.Store, Now: o.Now}
 	h.tool.Book = h.book
 	h.tokens = token.NewCache(&token.Requester{Doer: h.fetcher, Now: o.Now, Random: o.Random}, token.Options{})
@@ -197,6 +220,10 @@ func (h *Handler) serve(index *routing.Index) error {
 	if err != nil {
 		return err
 	}
+	if err := h.web.PrepareOverloaded(strings.Join(index.Academy.FrameAncestors, " ")); err != nil {
+		return err
+	}
+	h.parties.Store(h.parties.Load().of(index))
 	h.sealer.Store(sealer)
 	h.target.Store(h.webhook(index))
 	h.platform.Use(platform.Prepare(index, h.cache, sealer, desk))
@@ -257,7 +284,7 @@ func (h *Handler) desk(index *routing.Index, sealer *identity.Sealer) *learners.
 		h.learners, h.learnersFrom = learner.New(config, client.HTTP(), h.now), from
 	}
 	return &learners.Desk{
-		Provider: h.learners, Fingerprint: config.Fingerprint(), Sealer: sealer, Now: h.now,
+		Provider: outsideProvider{h.learners}, Fingerprint: config.Fingerprint(), Sealer: sealer, Now: h.now,
 		RedirectURI: routing.LearnerCallbackURL(index.Academy.URL),
 	}
 }
@@ -273,7 +300,7 @@ func (h *Handler) accounts(index *routing.Index) tool.Accounts {
 	token := index.Keys.SCIMToken
 	from := directorySource{*scim, token}
 	if client := h.directory.Load(); client != nil && from == h.directoryFrom {
-		return client
+		return outsideAccounts{client}
 	}
 	client, err := provisioning.New(provisioning.Options{
 		URL: scim.URL, Token: func() string { return token }, LinkFilter: scim.LinkFilter, CreateGroups: true, Doer: h.fetcher, Now: h.now,
@@ -285,7 +312,7 @@ func (h *Handler) accounts(index *routing.Index) tool.Accounts {
 	}
 	h.directory.Store(client)
 	h.directoryFrom = from
-	return client
+	return outsideAccounts{client}
 }
 
 // noAccounts stands for a directory that cannot be used.
@@ -344,7 +371,7 @@ func (h *Handler) purge(ctx context.Context) {
 
 // Public is the handler of the public listener.
 func (h *Handler) Public() http.Handler {
-	mux := http.NewServeMux()
+	mux := &admitting{ServeMux: http.NewServeMux(), handler: h, rules: rules()}
 	h.tool.Register(mux)
 	h.platform.Register(mux)
 	h.services.Register(mux)
@@ -352,8 +379,8 @@ func (h *Handler) Public() http.Handler {
 	mux.HandleFunc("GET "+routing.PathLearnerCallback, h.learnerReturned)
 	mux.HandleFunc("GET "+routing.PathResults, h.tool.ForClients(identity.ScopeResults, h.services.ListForAcademy))
 	mux.HandleFunc("GET "+routing.PathResults+"/{id}", h.tool.ForClients(identity.ScopeResults, h.services.ShowForAcademy))
-	mux.HandleFunc("/", h.nothing(mux))
-	return h.web.Protect(mux)
+	mux.HandleFunc("/", h.nothing(mux.ServeMux))
+	return h.web.Protect(mux.complete())
 }
 
 // learnerReturned is where the identity provider sends learners back to, whatever they signed in for.

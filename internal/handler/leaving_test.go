@@ -13,14 +13,14 @@ import (
 
 // An ingress that keeps its connections must not lose a request when the launch handler stops.
 func TestClientsLeaveBeforeTheServerStops(t *testing.T) {
-	server, leave := newServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "ok") })), &leaving{}
+	server, leave := newServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "ok") })), newConnections(defaultConnections)
 	leave.from(server)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(leave.listen(listener)) }()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -39,7 +38,7 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
-	// leaveTimeout is how long clients are told to leave before their idle connections are closed, see leaving.
+	// leaveTimeout is how long clients are told to leave before their idle connections are closed, see connections.
 	leaveTimeout = 5 * time.Second
 	// drainTimeout is how long requests under way may take when the handler stops.
 	drainTimeout = 30 * time.Second
@@ -49,14 +48,14 @@ const (
 func (h *Handler) Serve(ctx context.Context, addresses Addresses) error {
 	control := newServer(h.Control())
 	control.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: h.controlCertificate}
-	public, leave := newServer(h.Public()), &leaving{}
-	leave.from(public)
+	public, open := newServer(h.Public()), newConnections(h.connections)
+	open.from(public)
 	servers := []struct {
 		name, address string
 		server        *http.Server
 		serve         func(*http.Server, net.Listener) error
 	}{
-		{"public", addresses.Public, public, (*http.Server).Serve},
+		{"public", addresses.Public, public, func(s *http.Server, l net.Listener) error { return s.Serve(open.listen(l)) }},
 		{"ops", addresses.Ops, newServer(h.Ops()), (*http.Server).Serve},
 		{"control", addresses.Control, control, func(s *http.Server, l net.Listener) error { return s.ServeTLS(l, "", "") }},
 	}
@@ -77,7 +76,7 @@ func (h *Handler) Serve(ctx context.Context, addresses Addresses) error {
 		group.Go(func() error {
 			<-running.Done()
 			if s.server == public {
-				leave.wait()
+				open.wait()
 			}
 			drain, cancel := context.WithTimeout(context.WithoutCancel(running), drainTimeout)
 			defer cancel()
@@ -85,43 +84,6 @@ func (h *Handler) Serve(ctx context.Context, addresses Addresses) error {
 		})
 	}
 	return group.Wait()
-}
-
-// leaving sends the clients of a server away before it stops. Without it an ingress, which keeps its connections, may be
-// sending on one in the instant in which Shutdown closes it for being idle. It cannot know whether that request arrived,
-// and does not repeat a POST: a launch would fail.
-type leaving struct {
-	begun atomic.Bool
-	open  atomic.Int64 // connections
-}
-
-// from makes a server's clients leave once wait is called.
-func (l *leaving) from(s *http.Server) {
-	next := s.Handler
-	s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if l.begun.Load() {
-			// The server closes the connection after this answer, and the client does not use it again.
-			rw.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(rw, r)
-	})
-	s.ConnState = func(_ net.Conn, state http.ConnState) {
-		switch state {
-		case http.StateNew:
-			l.open.Add(1)
-		case http.StateClosed, http.StateHijacked:
-			l.open.Add(-1)
-		case http.StateActive, http.StateIdle:
-		}
-	}
-}
-
-// wait returns once all clients have left, or after leaveTimeout.
-func (l *leaving) wait() {
-	l.begun.Store(true)
-	for deadline := time.Now().Add(leaveTimeout); l.open.Load() > 0 && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 func newServer(handler http.Handler) *http.Server {

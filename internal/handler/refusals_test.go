@@ -509,7 +509,15 @@ func ourRefusals() []refusal {
 		dir := b.t.TempDir()
 		b.public = b.start(b.store, func(o *handler.Options) { o.ConfigDir = dir }).Public()
 	}
+	// busy serves with one slot, which somebody has for the rest of the test.
+	busy := func(b *browser) {
+		release := b.occupied()
+		b.t.Cleanup(release)
+	}
 	return []refusal{
+		{name: "login", code: lti.Overloaded, do: func(b *browser) answer { busy(b); return login13(nil)(b) }},
+		{name: "launch", code: lti.Overloaded, do: answer13(func(b *browser, _ url.Values) { busy(b) })},
+		{name: "redeem", code: lti.Overloaded, json: true, do: func(b *browser) answer { busy(b); return b.redeem("x") }},
 		{name: "launch 1.3", code: lti.StoreUnavailable, do: answer13(func(b *browser, _ url.Values) { closed(b) })},
 		{name: "launch 1.2", code: lti.StoreUnavailable, do: func(b *browser) answer { closed(b); return b.launch12("height", "height-key", nil) }},
 		{name: "button", code: lti.StoreUnavailable, do: func(b *browser) answer { closed(b); return b.open("x") }},

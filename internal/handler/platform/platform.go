@@ -63,7 +63,7 @@ func Prepare(index *routing.Index, cache *jwks.Cache, sealer *identity.Sealer, d
 func (p *Platform) Use(s *Snapshot) { p.snapshot.Store(s) }
 
 // Register adds the addresses of the platform role.
-func (p *Platform) Register(mux *http.ServeMux) {
+func (p *Platform) Register(mux web.Router) {
 	mux.HandleFunc("GET /activities/{activity}/start", p.start)
 	mux.HandleFunc("GET /activities/{activity}/return", p.leave)
 	mux.HandleFunc("GET /tools/{tool}/authorize", p.authorize)

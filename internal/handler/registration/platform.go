@@ -166,6 +166,8 @@ func callRefusal(err error, invalid lti.Code) error {
 		err = failed.Err // says more in the log
 	}
 	switch {
+	case lti.CodeOf(err) == lti.Overloaded:
+		return err // nobody was asked
 	case egress.KindOf(err) == egress.Blocked:
 		return lti.Refuse(lti.RegistrationAddressForbidden, "").Because(err)
 	case failed != nil && failed.Reason == service.AnswerInvalid, egress.KindOf(err) == egress.TooLarge:

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,7 +39,7 @@ type Registrar struct {
 func (g *Registrar) Use(index *routing.Index) { g.index.Store(index) }
 
 // Register adds the addresses of registrations.
-func (g *Registrar) Register(mux *http.ServeMux) {
+func (g *Registrar) Register(mux web.Router) {
 	mux.HandleFunc("GET /platforms/{platform}/register", g.offer)
 	mux.HandleFunc("POST /platforms/{platform}/register", g.atPlatform)
 	mux.HandleFunc("POST /tools/{tool}/register", g.ofTool)

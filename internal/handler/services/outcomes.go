@@ -44,15 +44,28 @@ func (s *Services) outcome(rw http.ResponseWriter, r *http.Request) {
 			// The tool may try again, and takes failure for final.
 			status = reason.Status
 		}
+		web.RetryLater(rw, status)
 	}
+	s.writeOutcome(rw, r, c, status, &answer, failed)
+}
+
+// writeOutcome answers with a message. failed says that its identifier could not be made.
+func (s *Services) writeOutcome(rw http.ResponseWriter, r *http.Request, c *call, status int, answer *outcomes.Response, failed error) {
 	encoded, problem := answer.Encode()
 	if problem = errors.Join(failed, problem); problem != nil {
 		s.Web.Note(r, &c.about, problem)
 		http.Error(rw, "internal error", http.StatusInternalServerError)
 		return
 	}
-	web.RetryLater(rw, status)
 	write(rw, status, outcomes.MediaType, encoded)
+}
+
+// RefuseOverloaded answers a message of Basic Outcomes that nobody has read.
+func (s *Services) RefuseOverloaded(rw http.ResponseWriter, r *http.Request, about *web.About) {
+	s.Web.NoteOverloaded(rw, about)
+	id, failed := launch.NewNonce(s.Random)
+	answer := (*outcomes.Request)(nil).Refused(id, lti.Overloaded)
+	s.writeOutcome(rw, r, &call{about: *about}, lti.Overloaded.Reason().Status, &answer, failed)
 }
 
 // signed returns the body of a request that is signed with the key of the activity, and the nonce to spend.

@@ -60,7 +60,7 @@ func Prepare(index *routing.Index, cache *jwks.Cache, sealer *identity.Sealer) *
 func (s *Services) Use(table *Snapshot) { s.snapshot.Store(table) }
 
 // Register adds the addresses of the services.
-func (s *Services) Register(mux *http.ServeMux) {
+func (s *Services) Register(mux web.Router) {
 	const context = "/tools/{tool}/contexts/{activity}"
 	const lineItems, lineItem = context + "/lineitems", context + "/lineitems/{lineItem}"
 	mux.HandleFunc("POST /tools/{tool}/token", s.token)

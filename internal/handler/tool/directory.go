@@ -59,6 +59,9 @@ func (t *Tool) inDirectory(ctx context.Context, v *visit, record *store.NewLaunc
 
 // directoryRefusal translates what the directory says.
 func directoryRefusal(err error) error {
+	if lti.CodeOf(err) == lti.Overloaded {
+		return err // it was not asked
+	}
 	for _, x := range []struct {
 		err  error
 		code lti.Code

@@ -28,7 +28,7 @@ const (
 	signInCookiePrefix = "__Host-lti-signin-"
 )
 
-func (t *Tool) registerOIDC(mux *http.ServeMux) {
+func (t *Tool) registerOIDC(mux web.Router) {
 	mux.HandleFunc("GET "+routing.PathOIDC+routing.PathDiscovery, t.discover)
 	mux.HandleFunc("GET "+routing.PathOIDC+"/jwks.json", t.PublicKeys(func(s *Snapshot, _ string) ([]routing.JWK, bool) { return s.Academy.PublicKeys, true }))
 	mux.HandleFunc("GET "+routing.PathOIDC+"/authorize", t.authorize)

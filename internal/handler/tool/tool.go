@@ -70,7 +70,7 @@ func (t *Tool) Use(s *Snapshot) { t.snapshot.Store(s) }
 func (t *Tool) Snapshot() *Snapshot { return t.snapshot.Load() }
 
 // Register adds the addresses of the tool role.
-func (t *Tool) Register(mux *http.ServeMux) {
+func (t *Tool) Register(mux web.Router) {
 	mux.HandleFunc("GET /platforms/{platform}/login", t.login)
 	mux.HandleFunc("POST /platforms/{platform}/login", t.login)
 	mux.HandleFunc("POST /platforms/{platform}/launch", t.launch13)

@@ -22,6 +22,10 @@ func writeJSON(rw http.ResponseWriter, status int, v any) {
 		http.Error(rw, "internal error", http.StatusInternalServerError)
 		return
 	}
+	writeEncoded(rw, status, body)
+}
+
+func writeEncoded(rw http.ResponseWriter, status int, body []byte) {
 	rw.Header().Set("Content-Type", "application/json")
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	rw.WriteHeader(status)
@@ -85,6 +89,10 @@ func (w *Responder) refuseJSON(
 	rw http.ResponseWriter, r *http.Request, about *About, err error, oauthError string,
 	statusOf func(lti.Code) int, description func(*lti.Refusal) string,
 ) {
+	if lti.CodeOf(err) == lti.Overloaded {
+		w.RefuseOverloadedJSON(rw, about)
+		return
+	}
 	refusal := w.record(r, about, err)
 	status := statusOf(refusal.Code)
 	if refusal.Code == lti.ClientUnauthorized {

@@ -21,6 +21,8 @@ type Metrics struct {
 	grades    *prometheus.CounterVec
 	enrolled  *prometheus.CounterVec
 	results   *prometheus.CounterVec
+	overload  *prometheus.CounterVec
+	waits     prometheus.Histogram
 }
 
 // Results of a launch, as they stand in the label result.
@@ -58,9 +60,29 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m.results = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lti_result_deliveries_total", Help: "Attempts to tell the academy of a result, by result and the reason of a failure.",
 	}, []string{"result", "reason"})
-	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled, m.results)
+	m.overload = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lti_requests_refused_total", Help: "Requests that there was no room for, by what they were: to begin or to continue something.",
+	}, []string{"class"})
+	m.waits = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "lti_request_wait_seconds", Help: "Time until a request was let in, of those that had to wait.",
+		Buckets: []float64{.001, .0025, .005, .01, .02, .05, .1, .25, .5, 1},
+	})
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled, m.results, m.overload, m.waits)
 	return m
 }
+
+// CountWaiting registers how many requests wait to be let in.
+func CountWaiting(registry prometheus.Registerer, waiting func() int) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lti_requests_waiting", Help: "Requests that wait to be let in.",
+	}, func() float64 { return float64(waiting()) }))
+}
+
+// RequestRefused counts one request that there was no room for.
+func (m *Metrics) RequestRefused(class string) { m.overload.WithLabelValues(class).Inc() }
+
+// RequestWaited observes how long a request waited until it was let in.
+func (m *Metrics) RequestWaited(d time.Duration) { m.waits.Observe(d.Seconds()) }
 
 // Launch counts one launch; an empty code means that it was accepted.
 func (m *Metrics) Launch(about *About, code lti.Code) {

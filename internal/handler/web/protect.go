@@ -12,7 +12,7 @@ import (
 )
 
 // Protect wraps the public surface: an access log without query strings (they may hold one-time handles), and a page
-// instead of a broken connection when a handler panics.
+// instead of a broken connection when a handler panics. Whoever is refused because of overload is not in that log.
 func (w *Responder) Protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		started := time.Now()
@@ -20,6 +20,9 @@ func (w *Responder) Protect(next http.Handler) http.Handler {
 		defer func() {
 			if p := recover(); p != nil {
 				w.panicked(recorder, r, p)
+			}
+			if recorder.unlogged {
+				return
 			}
 			w.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
 				slog.String("method", r.Method), slog.String("path", r.URL.Path),
@@ -45,7 +48,8 @@ func (w *Responder) panicked(recorder *statusRecorder, r *http.Request, p any) {
 // statusRecorder remembers the status of an answer.
 type statusRecorder struct {
 	http.ResponseWriter
-	status int
+	status   int
+	unlogged bool
 }
 
 // WriteHeader implements http.ResponseWriter.

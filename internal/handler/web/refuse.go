@@ -49,6 +49,8 @@ type Responder struct {
 	Metrics *Metrics
 	// Random is the source of reference numbers.
 	Random io.Reader
+
+	overload overload
 }
 
 // View is how pages appear to this person.
@@ -62,6 +64,10 @@ func View(r *http.Request, about *About) pages.View {
 // Refuse answers a launch with a page that says why it is refused and what to do, writes one log line and counts it.
 // The reference number on the page is in the log line.
 func (w *Responder) Refuse(rw http.ResponseWriter, r *http.Request, about *About, err error) {
+	if lti.CodeOf(err) == lti.Overloaded {
+		w.RefuseOverloaded(rw, r, about)
+		return
+	}
 	refusal := w.record(r, about, err)
 	code, reference := refusal.Code, refusal.reference
 	page := pages.Error{
@@ -103,7 +109,13 @@ func RetryLater(rw http.ResponseWriter, status int) {
 }
 
 // Note logs and counts a refusal that somebody else tells the person about.
-func (w *Responder) Note(r *http.Request, about *About, err error) { _ = w.record(r, about, err) }
+func (w *Responder) Note(r *http.Request, about *About, err error) {
+	if lti.CodeOf(err) == lti.Overloaded {
+		w.NoteOverloaded(nil, about)
+		return
+	}
+	_ = w.record(r, about, err)
+}
 
 // recorded is a refusal with its reference number.
 type recorded struct {
