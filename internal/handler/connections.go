@@ -16,8 +16,8 @@ import (
 const defaultConnections = 4096
 
 // connections are those of the public server. Their number is bounded, which bounds what everything else costs that a
-// request can cause before it is let in. When all are taken, those go that have been idle for longest: else whoever opens
-// connections and sends nothing keeps everybody out.
+// request can cause before it is let in. When all are taken, clients are told to leave with their answers, and connections
+// go that have been idle for a while, longest first: else whoever opens connections and sends nothing keeps everybody out.
 //
 // Before the server stops, its clients are sent away. Without that an ingress, which keeps its connections, may be sending
 // on one in the instant in which Shutdown closes it for being idle. It cannot know whether that request arrived, and does
@@ -28,8 +28,9 @@ type connections struct {
 
 	mu   sync.Mutex
 	open map[*connection]bool
-	// freed is sent to when one has been closed, if nobody was told yet.
+	// freed is sent to when one has been closed, if that was not said yet.
 	freed chan struct{}
+	waits atomic.Bool // a new one does
 }
 
 func newConnections(limit int) *connections {
@@ -42,6 +43,14 @@ type connection struct {
 	// idleSince is in nanoseconds since 1970; 0 while a request is under way.
 	idleSince atomic.Int64
 }
+
+const (
+	// idleEnough is how long a connection must have been idle to make room for another one: on one that is new, or was
+	// just answered, the next request may be on its way.
+	idleEnough = time.Second
+	// lookAgain is how often such connections are looked for while a new one waits.
+	lookAgain = 50 * time.Millisecond
+)
 
 // CloseWrite lets the server end an answer without a reset, as it does on any TCP connection.
 func (c *connection) CloseWrite() error {
@@ -56,7 +65,7 @@ func (c *connection) CloseWrite() error {
 func (l *connections) from(s *http.Server) {
 	next := s.Handler
 	s.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if l.begun.Load() {
+		if l.begun.Load() || l.waits.Load() {
 			// The server closes the connection after this answer, and the client does not use it again.
 			rw.Header().Set("Connection", "close")
 		}
@@ -124,16 +133,18 @@ func (b *boundedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &connection{Conn: conn}
-	c.idleSince.Store(time.Now().UnixNano())
 	for !b.all.add(c) {
+		b.all.waits.Store(true)
 		b.all.closeIdle()
 		select {
 		case <-b.all.freed:
+		case <-time.After(lookAgain):
 		case <-b.closed:
 			_ = conn.Close()
 			return nil, net.ErrClosed
 		}
 	}
+	b.all.waits.Store(false)
 	return c, nil
 }
 
@@ -149,11 +160,12 @@ func (l *connections) add(c *connection) bool {
 	if len(l.open) >= l.limit {
 		return false
 	}
+	c.idleSince.Store(time.Now().UnixNano())
 	l.open[c] = true
 	return true
 }
 
-// closeIdle closes one in 16 connections, or as many as are idle, so that looking for them is rare. The server notices, and
+// closeIdle closes one in 16 connections, or as many as are idle for long enough, so that looking for them is rare. The server notices, and
 // removes them.
 func (l *connections) closeIdle() {
 	type idle struct {
@@ -161,9 +173,10 @@ func (l *connections) closeIdle() {
 		since int64
 	}
 	var found []idle
+	latest := time.Now().Add(-idleEnough).UnixNano()
 	l.mu.Lock()
 	for c := range l.open {
-		if since := c.idleSince.Load(); since != 0 {
+		if since := c.idleSince.Load(); since != 0 && since <= latest {
 			found = append(found, idle{c, since})
 		}
 	}

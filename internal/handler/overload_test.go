@@ -3,15 +3,19 @@
 package handler_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -488,4 +492,103 @@ func TestInventedNamesAreOneParty(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// listening runs a whole handler with its listeners, and returns the address of the public one.
+func (a *academy) listening(s store.Store, change func(*handler.Options)) (address string) {
+	a.t.Helper()
+	log := &lockedBuffer{}
+	o := handler.Options{ConfigDir: a.dir, Store: s, Now: a.clock.now, Log: slog.New(slog.NewJSONHandler(log, nil))}
+	change(&o)
+	h, err := handler.New(o)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	const any = "127.0.0.1:0"
+	go func() { done <- h.Serve(ctx, handler.Addresses{Public: any, Ops: any, Control: any}) }()
+	a.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			a.t.Error(err)
+		}
+	})
+	a.waitFor(h, a.report(a.handler).Hash)
+	for deadline := time.Now().Add(10 * time.Second); address == ""; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			a.t.Fatal("nothing listens: ", log.String())
+		}
+		for line := range strings.Lines(log.String()) {
+			var entry struct{ Msg, Listener, Address string }
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Listener == "public" {
+				address = entry.Address
+			}
+		}
+	}
+	return address
+}
+
+// Whatever is thrown at it, it has no more goroutines and not much more memory than its connections may have.
+func TestTenThousandRequestsAtOnce(t *testing.T) {
+	const connections, rounds, limit = 1000, 10, 128
+	a := newAcademy(t)
+	address := a.listening(&slowStore{Store: a.store, takes: 2 * time.Millisecond}, func(o *handler.Options) {
+		o.Working, o.Waiting, o.Connections = 2, 20, limit
+	})
+	inUse := func() (goroutines int, bytes uint64) {
+		runtime.GC()
+		runtime.GC() // what pools keep is gone after the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return runtime.NumGoroutine(), m.HeapAlloc + m.StackInuse
+	}
+	form := a.form12("height", "height-key", nil).Encode()
+	request := fmt.Sprintf("POST /activities/height/launch HTTP/1.1\r\nHost: lti.acme.example\r\n"+
+		"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form)
+	goroutines, bytes := inUse()
+	mostGoroutines, mostBytes := goroutines, bytes
+	answers := map[int]int{}
+	began := time.Now()
+	for range rounds {
+		var open []net.Conn
+		for range connections {
+			conn, err := (&net.Dialer{Timeout: 30 * time.Second}).DialContext(t.Context(), "tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, request); err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, conn)
+		}
+		g, b := inUse()
+		mostGoroutines, mostBytes = max(mostGoroutines, g), max(mostBytes, b)
+		for _, conn := range open {
+			if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("after %v: %v", answers, err)
+			}
+			if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			_ = conn.Close()
+			answers[answer.StatusCode]++
+		}
+	}
+	t.Logf("%v in %s; %d goroutines and %d KiB more than before at most", answers, time.Since(began), mostGoroutines-goroutines, (int64(mostBytes)-int64(bytes))>>10)
+	if answers[http.StatusOK] != 1 || answers[http.StatusServiceUnavailable] == 0 ||
+		answers[http.StatusOK]+answers[http.StatusConflict]+answers[http.StatusServiceUnavailable] != connections*rounds {
+		t.Errorf("answers %v; want one launch, repetitions of it, and refusals", answers)
+	}
+	if most := goroutines + 2*limit + 20; mostGoroutines > most { // net/http has a second one to notice that a client goes away
+		t.Errorf("%d goroutines; want at most %d", mostGoroutines, most)
+	}
+	if most := bytes + limit*64<<10 + 8<<20; mostBytes > most {
+		t.Errorf("%d bytes in use; want at most %d", mostBytes, most)
+	}
 }
