@@ -5,6 +5,7 @@ package handler
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -202,7 +203,7 @@ func (h *Handler) admit(pattern string, known rule, handle http.HandlerFunc) htt
 	}
 }
 
-// lingerFor is how long it takes until somebody is told that there was no room. Clients that ask again at once, as some
+// lingerFor is how long it takes on average until somebody is told that there was no room. Clients that ask again at once, as some
 // programs do, would otherwise be refused as fast as the CPU permits, and it had no time for those who were let in. A
 // person does not notice.
 const lingerFor = 500 * time.Millisecond
@@ -229,7 +230,8 @@ func (a *admitted) Linger() {
 	if a.lingering.now.Add(1) > a.lingering.most {
 		return
 	}
-	timer := time.NewTimer(lingerFor)
+	// Not all at once, because that is how they would come back.
+	timer := time.NewTimer(lingerFor/2 + rand.N(lingerFor)) //nolint:gosec // nobody gains by guessing it
 	defer timer.Stop()
 	select {
 	case <-timer.C:

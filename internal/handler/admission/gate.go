@@ -11,7 +11,9 @@
 // How long it waits is bounded as in CoDel (RFC 8289): a queue that empties now and then absorbs a burst, such as a class
 // that opens an activity together, and may keep somebody for Options.Patience. One that is standing only makes everybody
 // late, so that it keeps nobody longer than Options.ShortPatience, and serves the newest first, who would otherwise be late
-// too. It is standing if it has not been empty for Options.Patience, or, once it was full, for Options.Standing.
+// too. It is standing if it has not been empty for Options.Patience, or, once it was full, for Options.Standing; and from
+// then on until nobody had to be refused for Options.Calm, however often it was empty meanwhile: those who were refused come
+// back, all at once if they were refused so.
 //
 // A request that waits for another system gives its slot back meanwhile, see [Outside].
 package admission
@@ -64,8 +66,8 @@ type Options struct {
 	// like; 512. A party may have half of those places that are still free, so that every other party finds some.
 	Outside int
 	// Patience is how long a request waits, 1 s, and ShortPatience how long in a standing queue, 20 ms. Standing is how long
-	// a queue that was full may have somebody in it until it is one, 100 ms.
-	Patience, ShortPatience, Standing time.Duration
+	// a queue that was full may have somebody in it until it is one, 100 ms. It is one until nobody was refused for Calm, 1 s.
+	Patience, ShortPatience, Standing, Calm time.Duration
 	// Now tells the time; time.Now by default.
 	Now func() time.Time
 	// Waited is told how long each request waited that had to and was let in, and Refused of each that was not. Optional.
@@ -91,6 +93,7 @@ func (o Options) withDefaults() Options {
 	duration(&o.Patience, time.Second)
 	duration(&o.ShortPatience, 20*time.Millisecond)
 	duration(&o.Standing, 100*time.Millisecond)
+	duration(&o.Calm, time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -132,8 +135,16 @@ func New(o Options) *Gate {
 // Party is whom requests come from. The zero value is a party without any; it must not be copied.
 type Party struct {
 	working, outside atomic.Int32
-	// queue is guarded by Gate.mu; nil while nobody waits.
+	// The rest is guarded by Gate.mu. queue is nil while nobody waits; until calm, it is a standing one.
 	queue *queue
+	calm  time.Time
+}
+
+// refusedOne notes that a request was refused, which keeps a queue that is standing from being patient for a while.
+func (p *Party) refusedOne(now time.Time, calm time.Duration) {
+	if now.Before(p.calm) || p.queue != nil && p.queue.standing(now) {
+		p.calm = now.Add(calm)
+	}
 }
 
 // House is the party of requests to the academy itself, whoever sends them. Launches of all parties end there, with a
@@ -219,9 +230,9 @@ func (g *Gate) wait(ctx context.Context, p *Party, c Class) bool {
 	select {
 	case mine = <-w.turn:
 	case <-late:
-		mine = g.giveUp(w)
+		mine = g.giveUp(w, true)
 	case <-ctx.Done():
-		if mine = g.giveUp(w); mine {
+		if mine = g.giveUp(w, false); mine {
 			g.release(p)
 			mine = false
 		}
@@ -238,9 +249,12 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	since, standingFrom := now, now.Add(g.o.Patience)
-	if p.queue != nil {
+	switch {
+	case p.queue != nil:
 		// Also when all who wait are sent away now: it is not by being served that the queue gets empty.
 		since, standingFrom = p.queue.since, p.queue.standingFrom
+	case now.Before(p.calm):
+		standingFrom = now
 	}
 	for {
 		s := g.state.Load()
@@ -253,6 +267,7 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 			continue
 		}
 		if c != returning && !g.makeRoom(p, c, now) {
+			p.refusedOne(now, g.o.Calm)
 			return nil, 0
 		}
 		// Making room changes the state, but only where somebody waits, and then nobody else does.
@@ -275,11 +290,14 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 	}
 }
 
-// giveUp takes a waiter out of its queue. It reports whether its turn had come in the same instant.
-func (g *Gate) giveUp(w *waiter) (hadItsTurn bool) {
+// giveUp takes a waiter out of its queue, who is late or has gone. It reports whether its turn had come in the same instant.
+func (g *Gate) giveUp(w *waiter, late bool) (hadItsTurn bool) {
 	g.mu.Lock()
 	waits := w.waits
 	if waits {
+		if late {
+			w.party.refusedOne(g.o.Now(), g.o.Calm)
+		}
 		g.remove(w)
 	}
 	g.mu.Unlock()
@@ -301,7 +319,8 @@ func (g *Gate) remove(w *waiter) {
 }
 
 // refuse sends a waiter away.
-func (g *Gate) refuse(w *waiter) {
+func (g *Gate) refuse(w *waiter, now time.Time) {
+	w.party.refusedOne(now, g.o.Calm)
 	g.remove(w)
 	w.turn <- false
 }
@@ -322,7 +341,7 @@ func (g *Gate) makeRoom(p *Party, c Class, now time.Time) bool {
 	longest := g.turns.longest()
 	longest.wasFull(g.o.Standing)
 	if own := p.queue; longest != own && (own == nil || longest.bounded() > own.bounded()+1) {
-		g.refuse(longest.leastWanted())
+		g.refuse(longest.leastWanted(), now)
 		return true
 	}
 	return p.queue != nil && g.replaceOne(p.queue, c, now)
@@ -335,7 +354,7 @@ func (g *Gate) replaceOne(q *queue, c Class, now time.Time) bool {
 	if w == nil || w.class < c || w.class == c && !q.standing(now) {
 		return false
 	}
-	g.refuse(w)
+	g.refuse(w, now)
 	return true
 }
 
@@ -346,7 +365,7 @@ func (g *Gate) sendLateAway(q *queue, now time.Time) {
 	}
 	for c := Continue; c < classes; c++ {
 		for w := q.lanes[c].oldest; w != nil && now.Sub(w.since) > g.o.ShortPatience; w = q.lanes[c].oldest {
-			g.refuse(w)
+			g.refuse(w, now)
 		}
 	}
 }

@@ -335,7 +335,13 @@ func TestPatience(t *testing.T) {
 			t.Errorf("%v after %s; want a refusal after 20 ms", err, time.Since(began))
 		}
 		wg.Wait()
-		// Once it was empty it is patient again.
+		// Once nobody was refused for a while it is patient again.
+		time.Sleep(900 * time.Millisecond)
+		began = time.Now()
+		if err := c.ask(Continue); !errors.Is(err, ErrRefused) || time.Since(began) != 20*time.Millisecond {
+			t.Errorf("%v after %s; want a refusal after 20 ms", err, time.Since(began))
+		}
+		time.Sleep(time.Second)
 		began = time.Now()
 		if err := c.ask(Continue); !errors.Is(err, ErrRefused) || time.Since(began) != time.Second {
 			t.Errorf("%v after %s; want a refusal after a second", err, time.Since(began))
@@ -422,6 +428,32 @@ func TestUnderOverloadWhoIsServedIsServedSoonAndAfterwardsEverybodyIs(t *testing
 		wg.Wait()
 		if after.refused != 0 || after.longest() > 10*time.Millisecond {
 			t.Errorf("after the overload: %d refused, one waited %s", after.refused, after.longest())
+		}
+		empty(t, g)
+	})
+}
+
+// Clients that come back when they were refused are no reason to be patient with all of them each time.
+func TestThoseWhoComeBackMakeNobodyLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(Options{Slots: 4})
+		c := &client{gate: g, party: &Party{}, work: 10 * time.Millisecond}
+		end := time.Now().Add(20 * time.Second)
+		var wg sync.WaitGroup
+		for range 320 {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					if c.ask(Continue) != nil {
+						time.Sleep(500 * time.Millisecond)
+					}
+				}
+			})
+		}
+		time.Sleep(2 * time.Second)
+		c.restart()
+		wg.Wait()
+		if p99 := c.percentile(0.99); p99 > 20*time.Millisecond || c.served < 7000 {
+			t.Errorf("%d served, p99 of the wait is %s; want all of 7200 that can be, within 20 ms", c.served, p99)
 		}
 		empty(t, g)
 	})
