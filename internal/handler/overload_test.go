@@ -312,7 +312,7 @@ func TestAKeySetThatHangsKeepsNobodyElseOut(t *testing.T) {
 		})
 	}
 	refused := func() int { mu.Lock(); defer mu.Unlock(); return got[lti.Overloaded] }
-	// Half of the places that there are; the others are told so at once.
+	// No more than half of the places that there are; the others are told so.
 	for deadline := time.Now().Add(10 * time.Second); asked.Load() == 0 || refused() < launches-256; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("asked %d times, %d refused", asked.Load(), refused())
@@ -325,8 +325,8 @@ func TestAKeySetThatHangsKeepsNobodyElseOut(t *testing.T) {
 	}
 	release()
 	wg.Wait()
-	if got[""] != 1 || got[lti.Replayed] != 255 || got[lti.Overloaded] != launches-256 || asked.Load() != 1 {
-		t.Errorf("%v, asked %d times; want one launch, 255 repetitions of it, and the rest without room", got, asked.Load())
+	if got[""] != 1 || got[lti.Replayed] > 255 || 1+got[lti.Replayed]+got[lti.Overloaded] != launches || asked.Load() != 1 {
+		t.Errorf("%v, asked %d times; want one launch, at most 255 repetitions of it, and the rest without room", got, asked.Load())
 	}
 }
 

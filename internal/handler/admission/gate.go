@@ -114,6 +114,8 @@ type Gate struct {
 	// entering and leaving need nothing else.
 	state   atomic.Uint64
 	outside atomic.Int64
+	// placing is held while outside is compared and raised.
+	placing sync.Mutex
 
 	mu sync.Mutex
 	// turns are the queues that somebody waits in, the one that was served longest ago first.

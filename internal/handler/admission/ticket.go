@@ -111,11 +111,13 @@ func (t *Ticket) back() {
 
 // goAbroad takes a place for dealing with other systems, of which a party may have half of those that the others leave.
 func (g *Gate) goAbroad(p *Party) bool {
-	own, all := int64(p.outside.Add(1)), g.outside.Add(1)
-	if free := int64(g.o.Outside) - all; free < 0 || own > free+1 {
-		g.comeHome(p)
+	g.placing.Lock()
+	defer g.placing.Unlock()
+	if free := g.o.Outside - g.AtOthers(); free <= 0 || int(p.outside.Load()) >= free {
 		return false
 	}
+	p.outside.Add(1)
+	g.outside.Add(1)
 	return true
 }
 
