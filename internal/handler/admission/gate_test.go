@@ -473,9 +473,10 @@ func TestWhoseClientHasGoneLeavesTheQueue(t *testing.T) {
 		if g.Waiting() != 1 {
 			t.Fatalf("%d wait", g.Waiting())
 		}
+		began := time.Now()
 		cancel()
-		if err := <-gone; !errors.Is(err, ErrRefused) || g.Waiting() != 0 {
-			t.Errorf("%v, %d wait", err, g.Waiting())
+		if err := <-gone; !errors.Is(err, ErrRefused) || g.Waiting() != 0 || time.Since(began) != 0 {
+			t.Errorf("%v after %s, %d wait", err, time.Since(began), g.Waiting())
 		}
 		release()
 		empty(t, g)
