@@ -5,7 +5,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -211,8 +210,8 @@ const lingerFor = 500 * time.Millisecond
 // lingering are those who have been refused and are not told yet: at most half of the connections, so that they do not take
 // them from others. Whoever comes then is told at once.
 type lingering struct {
-	now  atomic.Int64
-	most int64
+	now, all atomic.Int64
+	most     int64
 }
 
 // admitted is the answer to a request, which leaves the gate when it begins.
@@ -230,8 +229,9 @@ func (a *admitted) Linger() {
 	if a.lingering.now.Add(1) > a.lingering.most {
 		return
 	}
-	// Not all at once, because that is how they would come back.
-	timer := time.NewTimer(lingerFor/2 + rand.N(lingerFor)) //nolint:gosec // nobody gains by guessing it
+	// Not all at once, because that is how they would come back: from half as long to half as much again.
+	const spread = 16
+	timer := time.NewTimer(lingerFor/2 + lingerFor*time.Duration(a.lingering.all.Add(1)%spread)/spread)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

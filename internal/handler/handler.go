@@ -144,7 +144,7 @@ func New(o Options) (*Handler, error) {
 	h.parties.Store(&parties{})
 	h.connections = cmp.Or(o.Connections, defaultConnections)
 	h.lingering.most = int64(h.connections) / 2
-	web.CountWaiting(o.Registry, h.gate.Waiting)
+	h.metrics.Waiting(h.gate.Waiting)
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.platform = &platform.Platform{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.registration = &registration.Registrar{Store: o.Store, Doer: outsideDoer{h.fetcher}, Web: h.web, Now: o.Now}

@@ -112,7 +112,7 @@ type Gate struct {
 	// state has the number of working requests in its lower half and that of waiting ones in its upper half. Waiting ones
 	// are added and taken away by who holds mu, and only while all slots are taken: as long as it says that nobody waits,
 	// entering and leaving need nothing else.
-	state   atomic.Uint64
+	state   atomic.Int64
 	outside atomic.Int64
 	// placing is held while outside is compared and raised.
 	placing sync.Mutex
@@ -158,10 +158,10 @@ func (g *Gate) House() *Party { return g.house }
 func (g *Gate) Slots() int { return g.o.Slots }
 
 // Working is how many requests have a slot.
-func (g *Gate) Working() int { return int(uint32(g.state.Load())) }
+func (g *Gate) Working() int { return int(g.state.Load() % waitingOne) }
 
 // Waiting is how many requests wait for a slot.
-func (g *Gate) Waiting() int { return int(g.state.Load() >> 32) }
+func (g *Gate) Waiting() int { return int(g.state.Load() / waitingOne) }
 
 // AtOthers is how many requests deal with other systems.
 func (g *Gate) AtOthers() int { return int(g.outside.Load()) }
@@ -183,7 +183,7 @@ func (g *Gate) Enter(ctx context.Context, t *Ticket, p *Party, c Class) error {
 func (g *Gate) try(p *Party) bool {
 	for {
 		s := g.state.Load()
-		if s >= uint64(g.o.Slots) { // or somebody waits, which makes it larger
+		if s >= int64(g.o.Slots) { // or somebody waits, which makes it larger
 			return false
 		}
 		if g.state.CompareAndSwap(s, s+1) {
@@ -212,7 +212,7 @@ func (g *Gate) release(p *Party) {
 		w.turn <- true
 		return
 	}
-	g.state.Add(^uint64(0)) // those who waited have gone meanwhile
+	g.state.Add(-1) // those who waited have gone meanwhile
 }
 
 // wait waits for a slot, and reports whether there is one.
@@ -260,7 +260,7 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 	}
 	for {
 		s := g.state.Load()
-		if s < uint64(g.o.Slots) {
+		if s < int64(g.o.Slots) {
 			// Nobody waits, so that slots are given back without the lock: one was just now.
 			if g.state.CompareAndSwap(s, s+1) {
 				p.working.Add(1)
@@ -273,7 +273,7 @@ func (g *Gate) join(p *Party, c Class, now time.Time) (*waiter, time.Duration) {
 			return nil, 0
 		}
 		// Making room changes the state, but only where somebody waits, and then nobody else does.
-		if s = g.state.Load(); s < uint64(g.o.Slots) || !g.state.CompareAndSwap(s, s+waitingOne) {
+		if s = g.state.Load(); s < int64(g.o.Slots) || !g.state.CompareAndSwap(s, s+waitingOne) {
 			continue
 		}
 		w := &waiter{party: p, class: c, since: now, turn: make(chan bool, 1)}
@@ -313,7 +313,7 @@ func (g *Gate) remove(w *waiter) {
 	if w.class != returning {
 		g.bounded--
 	}
-	g.state.Add(^uint64(waitingOne - 1))
+	g.state.Add(-waitingOne)
 	if q.n == 0 {
 		g.turns.remove(q)
 		w.party.queue = nil

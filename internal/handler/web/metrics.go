@@ -3,6 +3,7 @@
 package web
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ type Metrics struct {
 	results   *prometheus.CounterVec
 	overload  *prometheus.CounterVec
 	waits     prometheus.Histogram
+	waiting   atomic.Pointer[func() int]
 }
 
 // Results of a launch, as they stand in the label result.
@@ -67,16 +69,21 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Name: "lti_request_wait_seconds", Help: "Time until a request was let in, of those that had to wait.",
 		Buckets: []float64{.001, .0025, .005, .01, .02, .05, .1, .25, .5, 1},
 	})
-	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled, m.results, m.overload, m.waits)
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lti_requests_waiting", Help: "Requests that wait to be let in.",
+	}, func() float64 {
+		if ask := m.waiting.Load(); ask != nil {
+			return float64((*ask)())
+		}
+		return 0
+	})
+	registry.MustRegister(m.launches, m.durations, m.jwks, m.loaded, m.rejected, m.grades, m.enrolled, m.results,
+		m.overload, m.waits, waiting)
 	return m
 }
 
-// CountWaiting registers how many requests wait to be let in.
-func CountWaiting(registry prometheus.Registerer, waiting func() int) {
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "lti_requests_waiting", Help: "Requests that wait to be let in.",
-	}, func() float64 { return float64(waiting()) }))
-}
+// Waiting is asked from now on how many requests wait to be let in.
+func (m *Metrics) Waiting(ask func() int) { m.waiting.Store(&ask) }
 
 // RequestRefused counts one request that there was no room for.
 func (m *Metrics) RequestRefused(class string) { m.overload.WithLabelValues(class).Inc() }
