@@ -142,15 +142,21 @@ func (b *bench) start(ctx context.Context) (err error) {
 
 // watchMemory reads how much memory servers take before the first launch.
 func (b *bench) watchMemory(ctx context.Context, subjects []*subject) error {
-	// Half of it to come to rest.
-	const watched = 4 * time.Second
-	b.say("watching memory for %s", watched)
-	rested := time.Now().Add(watched / 2)
-	if err := measure.Sleep(ctx, watched); err != nil {
+	return b.watchMemoryAfter(ctx, 2*time.Second, subjects)
+}
+
+// watchMemoryAfter reads it when they had so long to come to rest.
+func (b *bench) watchMemoryAfter(ctx context.Context, rest time.Duration, subjects []*subject) error {
+	const watched = 2 * time.Second
+	b.say("watching memory for %s", rest+watched)
+	rested := time.Now().Add(rest)
+	if err := measure.Sleep(ctx, rest+watched); err != nil {
 		return err
 	}
 	for _, s := range subjects {
-		s.idle = s.process.Memory(rested)
+		for _, server := range s.servers() {
+			s.idle += server.process.Memory(rested)
+		}
 	}
 	return nil
 }
@@ -174,32 +180,41 @@ func (b *bench) startDatabase(ctx context.Context) (err error) {
 	return conn.QueryRow(ctx, query).Scan(&b.settings)
 }
 
-// table is what the operator would make of one platform and one activity, which is opened in a window of its own.
-func (b *bench) table() (*routing.Table, error) {
+// table is what the operator would make of one activity, which is opened in a window of its own, and of one platform and
+// any others.
+func (b *bench) table(others ...*platforms.Platform) (*routing.Table, error) {
 	academyKeys, err := table.AcademyKeys(table.Client(applicationID, b.secret))
 	if err != nil {
 		return nil, err
 	}
-	signs, err := table.SigningKey(routing.KindPlatform, platformName, b.platform.Key)
-	if err != nil {
-		return nil, err
-	}
-	return &routing.Table{
+	t := &routing.Table{
 		Academy:     routing.Academy{Name: "default", Title: "Acme Academy", URL: academyURL, Active: true},
 		AcademyKeys: academyKeys,
-		Activities: []routing.Activity{{Name: activityName, Title: resourceTitle, Type: "ELearning", Share: &routing.Share{
-			TargetURL: targetURL, Presentation: routing.PresentationNewWindow, SignIn: routing.SignInLaunchCode, ClientID: applicationID,
-		}}},
-		Platforms: []routing.Platform{{
-			Name: platformName, Title: "University", Active: true, Realm: platformName,
-			Deployments: []routing.Deployment{{ID: deploymentID, Active: true}},
-			PublicKeys:  []routing.JWK{keys.PublicJWK(&b.platform.Key.PublicKey)},
+		Activities:  []routing.Activity{shared(activity{activityName, targetURL})},
+	}
+	for _, p := range append([]*platforms.Platform{b.platform}, others...) {
+		signs, err := table.SigningKey(routing.KindPlatform, p.Name, p.Key)
+		if err != nil {
+			return nil, err
+		}
+		t.SigningKeys = append(t.SigningKeys, signs)
+		t.Platforms = append(t.Platforms, routing.Platform{
+			Name: p.Name, Title: "University", Active: true, Realm: p.Name,
+			Deployments: []routing.Deployment{{ID: p.DeploymentID, Active: true}},
+			PublicKeys:  []routing.JWK{keys.PublicJWK(&p.Key.PublicKey)},
 			LTI13: &routing.PlatformLTI13{
-				Issuer: issuer, ClientID: clientID, AuthenticationURL: authenticationURL, AccessTokenURL: accessTokenURL, JWKS: b.platform.JWKS(),
+				Issuer: p.Issuer, ClientID: p.ClientID, AuthenticationURL: p.Issuer + authenticationPath, AccessTokenURL: p.Issuer + accessTokenPath, JWKS: p.JWKS(),
 			},
-		}},
-		SigningKeys: []routing.SigningKey{signs},
-	}, nil
+		})
+	}
+	return t, nil
+}
+
+// shared is an activity as it stands in a routing table.
+func shared(a activity) routing.Activity {
+	return routing.Activity{Name: a.name, Title: resourceTitle, Type: "ELearning", Share: &routing.Share{
+		TargetURL: a.targetURL, Presentation: routing.PresentationNewWindow, SignIn: routing.SignInLaunchCode, ClientID: applicationID,
+	}}
 }
 
 // backEndFields are those of a request of the academy's application.
@@ -242,11 +257,6 @@ func (b *bench) newDatabase(s *subject) (address, file string, err error) {
 
 // startHandler starts a launch handler with the routing table in the folder config, on PostgreSQL or on SQLite.
 func (b *bench) startHandler(ctx context.Context, s *subject, sqlite bool) error {
-	free, err := measure.FreeAddresses(1)
-	if err != nil {
-		return err
-	}
-	s.address = free[0]
 	where := "sqlite:" + b.file(s.name+".db")
 	if !sqlite {
 		_, file, err := b.newDatabase(s)
@@ -255,10 +265,17 @@ func (b *bench) startHandler(ctx context.Context, s *subject, sqlite bool) error
 		}
 		where = "postgres-file:" + file
 	}
-	c := &measure.Command{Path: b.handler, Args: []string{
-		"--config-dir=" + b.file("config"), "--store=" + where,
-		"--public-address=" + s.address, "--ops-address=127.0.0.1:0", "--control-address=127.0.0.1:0",
-	}}
+	return b.startHandlerOn(ctx, s, where)
+}
+
+// startHandlerOn starts one on the store that its flag names in that way.
+func (b *bench) startHandlerOn(ctx context.Context, s *subject, where string) error {
+	free, err := measure.FreeAddresses(1)
+	if err != nil {
+		return err
+	}
+	s.address = free[0]
+	c := &measure.Command{Path: b.handler, Args: b.handlerFlags(s, where, free[0], "127.0.0.1:0")}
 	if b.flags.Profile != "" {
 		s.profile = b.file(s.name + ".pprof")
 		c.Env = []string{"CPU_PROFILE=" + s.profile}
@@ -270,6 +287,14 @@ func (b *bench) startHandler(ctx context.Context, s *subject, sqlite bool) error
 		}
 		return err
 	})
+}
+
+// handlerFlags are those of a handler with the subject's routing table, that serves launches and /readyz at these addresses.
+func (b *bench) handlerFlags(s *subject, where, public, operations string) []string {
+	return []string{
+		"--config-dir=" + b.file(cmp.Or(s.config, "config")), "--store=" + where,
+		"--public-address=" + public, "--ops-address=" + operations, "--control-address=127.0.0.1:0",
+	}
 }
 
 // peerCommand is a program of hack/peers with a configuration in JSON, in production.
@@ -324,10 +349,14 @@ func (b *bench) buildForProfiles(ctx context.Context) (handler string, err error
 func (b *bench) warmUp(ctx context.Context, subjects []*subject) error {
 	for _, s := range subjects {
 		b.say("%s: everybody's first launch", s.name)
-		if _, err := b.pass(ctx, s, b.people(b.flags.Learners, false), 0, ""); err != nil {
+		known := b.known
+		if s.known != nil {
+			known = s.known
+		}
+		if _, err := b.pass(ctx, s, known(), 0, ""); err != nil {
 			return err
 		}
-		passed, err := b.pass(ctx, s, b.people(s.launches, b.flags.Fresh), 0, "")
+		passed, err := b.pass(ctx, s, b.next(s, s.launches), 0, "")
 		if err != nil {
 			return err
 		}
@@ -366,20 +395,22 @@ func (b *bench) runRounds(ctx context.Context, subjects []*subject) error {
 
 // Round is what was measured of a subject in one round.
 type Round struct {
-	// Closed is the pass in which every connection sends its next request at once, Paced the one with a pace.
+	// Closed is the pass in which every connection sends its next request at once, Paced the one with a pace, if there is one.
 	Closed *Pass `json:"closed"`
-	Paced  *Pass `json:"paced"`
+	Paced  *Pass `json:"paced,omitempty"`
 }
 
 func (b *bench) round(ctx context.Context, s *subject, n int) (r *Round, err error) {
 	r = &Round{}
-	if r.Closed, err = b.pass(ctx, s, b.people(s.launches, b.flags.Fresh), 0, strconv.Itoa(n)); err != nil {
+	if r.Closed, err = b.pass(ctx, s, b.next(s, s.launches), 0, strconv.Itoa(n)); err != nil {
 		return nil, err
 	}
-	// Enough for a percentile, and no more: it takes its time.
-	paced := max(100, min(s.launches/3, int(pacedAtMost.Seconds()*s.pace)))
-	if r.Paced, err = b.pass(ctx, s, b.people(paced, b.flags.Fresh), s.pace, ""); err != nil {
-		return nil, err
+	if !s.unpaced {
+		// Enough for a percentile, and no more: it takes its time.
+		paced := max(100, min(s.launches/3, int(pacedAtMost.Seconds()*s.pace)))
+		if r.Paced, err = b.pass(ctx, s, b.next(s, paced), s.pace, ""); err != nil {
+			return nil, err
+		}
 	}
 	var steps []string
 	for _, p := range r.Closed.Phases {
@@ -387,6 +418,17 @@ func (b *bench) round(ctx context.Context, s *subject, n int) (r *Round, err err
 	}
 	b.say("round %d, %s: %.0f µs of the server for a launch (%s)", n, s.name, r.Closed.Total.ServerCPU, strings.Join(steps, "; "))
 	return r, nil
+}
+
+// known are the learners, all of them once.
+func (b *bench) known() []*launch { return b.people(b.flags.Learners, false) }
+
+// next are the next launches of a subject.
+func (b *bench) next(s *subject, n int) []*launch {
+	if s.people != nil {
+		return s.people(n)
+	}
+	return b.people(n, b.flags.Fresh)
 }
 
 // people are those of the next launches.

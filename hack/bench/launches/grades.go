@@ -73,7 +73,7 @@ func gradeSynchronisation(ctx context.Context, b *bench) (outcome, error) {
 	if err := table.Write(b.file("config"), t); err != nil {
 		return nil, err
 	}
-	s := b.newOurs(ours)
+	s := b.newOurs(ours, b.platform)
 	s.gradebook = server.url
 	if err := b.startHandler(ctx, s, false); err != nil {
 		return nil, err

@@ -80,10 +80,16 @@ func (b *bench) usageAfter(s *subject) (u usage, err error) {
 }
 
 func (u *usage) read(s *subject) error {
-	var errs [3]error
-	u.server, errs[0] = s.process.CPU()
-	u.driver, errs[1] = measure.OwnCPU()
-	u.cores, errs[2] = measure.Cores()
+	for _, server := range s.servers() {
+		used, err := server.process.CPU()
+		if err != nil {
+			return err
+		}
+		u.server += used
+	}
+	var errs [2]error
+	u.driver, errs[0] = measure.OwnCPU()
+	u.cores, errs[1] = measure.Cores()
 	u.at = time.Now()
 	return errors.Join(errs[:]...)
 }
@@ -91,7 +97,8 @@ func (u *usage) read(s *subject) error {
 // send sends the requests of a phase, which are those of the launches at the same index, and puts answers and latencies into
 // these.
 func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byte, launches []*launch, pace float64) (*Phase, error) {
-	connections := make([]*connection, min(b.flags.Concurrency, len(requests)))
+	servers := s.servers()
+	connections := make([]*connection, max(len(servers), min(b.flags.Concurrency, len(requests))))
 	defer func() {
 		for _, c := range connections {
 			if c != nil {
@@ -101,9 +108,15 @@ func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byt
 	}()
 	for i := range connections {
 		var err error
-		if connections[i], err = dial(s.address); err != nil {
+		if connections[i], err = dial(servers[i%len(servers)].address); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
+	}
+	// What each server gets, in this order.
+	lists := make([][]int, len(servers))
+	for i := range requests {
+		server := s.serverOf(step, i)
+		lists[server] = append(lists[server], i)
 	}
 	// What is left over from before is done before, and not in the phase.
 	runtime.GC()
@@ -117,19 +130,21 @@ func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byt
 		return nil, err
 	}
 	var (
-		next    atomic.Int64
+		next    = make([]atomic.Int64, len(servers))
 		senders sync.WaitGroup
 		mu      sync.Mutex
 		failed  error
 	)
 	began := time.Now()
-	for _, c := range connections {
+	for n, c := range connections {
+		next, list := &next[n%len(servers)], lists[n%len(servers)]
 		senders.Go(func() {
 			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= len(requests) {
+				n := int(next.Add(1)) - 1
+				if n >= len(list) {
 					return
 				}
+				i := list[n]
 				start := time.Now()
 				if pace > 0 {
 					due := began.Add(time.Duration(float64(i) / pace * float64(time.Second)))
@@ -147,7 +162,7 @@ func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byt
 					mu.Lock()
 					failed = errors.Join(failed, err)
 					mu.Unlock()
-					next.Store(int64(len(requests)))
+					next.Store(int64(len(list)))
 				}
 			}
 		})

@@ -43,41 +43,46 @@ func newPerson(i int) *person {
 func (p *person) name() string { return p.given + " " + p.family }
 
 const (
-	claim     = "https://purl.imsglobal.org/spec/lti/claim/"
-	moodleLTI = issuer + "/mod/lti/"
+	claim      = "https://purl.imsglobal.org/spec/lti/claim/"
+	moodlePath = "/mod/lti/"
+	moodleLTI  = issuer + moodlePath
 )
 
 // claims are what Moodle 4.5 puts into an ID token, as recorded from one.
 func (l *launch) claims(s *subject, now time.Time) jwt.MapClaims {
-	p, course := l.who, strconv.Itoa(l.who.course+2)
-	lineItems := cmp.Or(s.gradebook, moodleLTI+"services.php") + "/" + course + "/lineitems"
-	memberships := moodleLTI + "services.php/CourseSection/" + course + "/bindings/2/memberships"
+	from, p, course, link := s.platform, l.who, strconv.Itoa(l.who.course+2), ""
+	if l.activity != nil {
+		link = "-" + l.activity.name // each in a link of its own
+	}
+	moodle := from.Issuer + moodlePath
+	lineItems := cmp.Or(s.gradebook, moodle+"services.php") + "/" + course + "/lineitems"
+	memberships := moodle + "services.php/CourseSection/" + course + "/bindings/2/memberships"
 	return jwt.MapClaims{
-		"nonce": l.nonce, "iat": now.Unix(), "exp": now.Add(tokenLifetime).Unix(), "iss": issuer, "aud": clientID, "sub": p.id,
+		"nonce": l.nonce, "iat": now.Unix(), "exp": now.Add(tokenLifetime).Unix(), "iss": from.Issuer, "aud": from.ClientID, "sub": p.id,
 		"given_name": p.given, "family_name": p.family, "name": p.name(), "email": "user" + p.id + "@university.example",
-		claim + "deployment_id": deploymentID, claim + "target_link_uri": s.targetLink,
+		claim + "deployment_id": from.DeploymentID, claim + "target_link_uri": s.targetLink(l),
 		claim + "version": "1.3.0", claim + "message_type": "LtiResourceLinkRequest",
 		claim + "lis":           map[string]any{"person_sourcedid": "SIS-" + p.id, "course_section_sourcedid": "COURSE-" + course},
 		claim + "roles":         []string{"http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"},
 		claim + "context":       map[string]any{"id": course, "label": "SAFE10" + course, "title": "Safety at work — group " + course, "type": []string{"CourseSection"}},
-		claim + "resource_link": map[string]any{"id": course, "title": resourceTitle, "description": "Opens the academy"},
+		claim + "resource_link": map[string]any{"id": course + link, "title": resourceTitle, "description": "Opens the academy"},
 		claim + "ext":           map[string]any{"user_username": "user" + p.id, "lms": "moodle-2"},
 		claim + "launch_presentation": map[string]any{
 			"locale": "en", "document_target": "window",
-			"return_url": moodleLTI + "return.php?course=" + course + "&launch_container=4&instanceid=2&sesskey=St5GO50Ngl",
+			"return_url": moodle + "return.php?course=" + course + "&launch_container=4&instanceid=2&sesskey=St5GO50Ngl",
 		},
 		claim + "tool_platform": map[string]any{
 			"product_family_code": "moodle", "version": "2024100706", "guid": "f000f16c043cfee57f0ecbb4d4c23716", "name": "university", "description": "University",
 		},
 		claim + "custom": map[string]any{
 			"chapter": "3", "static": "one & two", "uname": "user" + p.id, "context_memberships_url": memberships,
-			"system_setting_url":  moodleLTI + "services.php/tool/2/custom",
-			"context_setting_url": moodleLTI + "services.php/CourseSection/" + course + "/bindings/tool/2/custom",
-			"link_setting_url":    moodleLTI + "services.php/links/{link_id}/custom",
+			"system_setting_url":  moodle + "services.php/tool/2/custom",
+			"context_setting_url": moodle + "services.php/CourseSection/" + course + "/bindings/tool/2/custom",
+			"link_setting_url":    moodle + "services.php/links/{link_id}/custom",
 		},
 		"https://purl.imsglobal.org/spec/lti-bo/claim/basicoutcome": map[string]any{
 			"lis_result_sourcedid":    `{"data":{"instanceid":"2","userid":"` + p.id + `","typeid":"2","launchid":1874300474},"hash":"3197967634e0cf09e6b8cb4690ac2eb1f914c0520de96fd10a2e746c3b63364e"}`,
-			"lis_outcome_service_url": moodleLTI + "service.php",
+			"lis_outcome_service_url": moodle + "service.php",
 		},
 		"https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": map[string]any{
 			"scope": []string{
@@ -95,7 +100,7 @@ func (l *launch) claims(s *subject, now time.Time) jwt.MapClaims {
 
 // sign signs the ID tokens of launches.
 func (b *bench) sign(ctx context.Context, s *subject, launches []*launch) error {
-	key := b.platform.Key
+	key := s.platform.Key
 	id := keys.PublicJWK(&key.PublicKey).KeyID
 	return b.onAllCores(ctx, launches, func(l *launch) (err error) {
 		token := jwt.NewWithClaims(jwt.SigningMethodRS256, l.claims(s, time.Now()))

@@ -80,6 +80,11 @@ func (b *bench) compare(ctx context.Context, title string, subjects []*subject, 
 			return nil, err
 		}
 	}
+	return b.gather(title, subjects, ratios)
+}
+
+// gather is what has been measured of the subjects.
+func (b *bench) gather(title string, subjects []*subject, ratios func(*Comparison) *measure.Report) (*Comparison, error) {
 	c := &Comparison{Title: title, Fresh: b.flags.Fresh, Concurrency: b.flags.Concurrency, ratios: ratios}
 	for _, s := range subjects {
 		if len(s.steps) > len(c.steps) {
@@ -88,9 +93,13 @@ func (b *bench) compare(ctx context.Context, title string, subjects []*subject, 
 				c.steps = append(c.steps, step.name)
 			}
 		}
-		peak, err := s.process.PeakMemory()
-		if err != nil {
-			return nil, err
+		var peak int64
+		for _, server := range s.servers() {
+			most, err := server.process.PeakMemory()
+			if err != nil {
+				return nil, err
+			}
+			peak += most
 		}
 		c.Subjects = append(c.Subjects, &Subject{Name: s.name, Launches: s.launches, IdleMemory: s.idle, PeakMemory: peak, Rounds: s.rounds})
 	}
@@ -135,6 +144,9 @@ type pick func(*Round) *Phase
 func of(which func(*Round) *Pass, step string) pick {
 	return func(r *Round) *Phase {
 		p := which(r)
+		if p == nil {
+			return nil
+		}
 		if step == stepComplete {
 			return p.Total
 		}
@@ -160,6 +172,16 @@ func (s *Subject) cpu(steps ...string) (v values) {
 			}
 		}
 		v = append(v, sum)
+	}
+	return v
+}
+
+// perRound is the processor time of the server for these steps of a launch beside that of another one, round by round: what
+// changes slowly on the machine is in both.
+func (s *Subject) perRound(other *Subject, steps ...string) (v values) {
+	theirs := other.cpu(steps...)
+	for i, own := range s.cpu(steps...) {
+		v = append(v, own/theirs[i])
 	}
 	return v
 }
@@ -251,6 +273,9 @@ func (c *Comparison) writeFigures(out io.Writer) error {
 		what  string
 		which func(*Round) *Pass
 	}{{"closed loop", closed}, {"paced", paced}} {
+		if pass.which(c.Subjects[0].Rounds[0]) == nil {
+			continue
+		}
 		if pass.what == "paced" {
 			line("paced: launches per second asked for", func(s *Subject) string {
 				return s.figure(of(paced, stepComplete), func(p *Phase) float64 { return p.Pace }).String()
@@ -296,8 +321,11 @@ func p99(l *Latency) float64 { return l.P99 }
 
 // explain says below a report what holds for every comparison.
 func (c *Comparison) explain(report *measure.Report) {
-	report.Note("closed loop: each connection sends its next request at once. Paced: each phase at one rate, for each subject that of the table: " +
-		"unless it was told, 60 %% of what its slowest phase reached in the warm-up")
+	report.Note("closed loop: each connection sends its next request at once")
+	if c.Subjects[0].Rounds[0].Paced != nil {
+		report.Note("paced: each phase at one rate, for each subject that of the table: unless it was told, 60 %% of what its slowest phase " +
+			"reached in the warm-up")
+	}
 	report.Note("latencies of rounds in which the driver's core had less than 2 %% idle are discarded; processor time and rates are not. " +
 		"What PostgreSQL or the driver limit is so a rate at least, not what the server could do")
 }

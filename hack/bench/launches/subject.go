@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/lti-operator/lti-operator/hack/bench/measure"
+	platforms "github.com/lti-operator/lti-operator/hack/launches"
 )
 
 // What all subjects know of each other's systems.
@@ -26,8 +27,11 @@ const (
 	issuer            = "https://moodle.university.example"
 	clientID          = "BjdLNQVVi8DL8iq"
 	deploymentID      = "2"
-	authenticationURL = issuer + "/mod/lti/auth.php"
-	accessTokenURL    = issuer + "/mod/lti/token.php"
+	authenticationURL = issuer + authenticationPath
+	accessTokenURL    = issuer + accessTokenPath
+
+	authenticationPath = "/mod/lti/auth.php"
+	accessTokenPath    = "/mod/lti/token.php"
 )
 
 // Names of subjects, in the order in which they are measured.
@@ -44,6 +48,8 @@ var subjectNames = []string{ours, oursSQLite, theFloor, ltijs, ltijsJWKS}
 // launch is one from its beginning to its end.
 type launch struct {
 	who *person
+	// activity is the one that is opened; nil: the one that bench.table has.
+	activity *activity
 	// answer is that of the latest step; latency is in milliseconds, by step.
 	answer  answer
 	latency []float64
@@ -58,6 +64,17 @@ type launch struct {
 	subject, lineItem string
 	// next is where, or with which code, the launch goes on.
 	next string
+}
+
+// activity is one of the academy.
+type activity struct{ name, targetURL string }
+
+// opens is the activity that is opened.
+func (l *launch) opens() activity {
+	if l.activity == nil {
+		return activity{activityName, targetURL}
+	}
+	return *l.activity
 }
 
 // step is one request of a launch. All launches of a pass do it before the first of them does the next one.
@@ -75,13 +92,25 @@ type subject struct {
 	name    string
 	address string
 	process *measure.Process
+	// beside is another handler on the same database, which gets half of the requests of each step; nil: it is alone.
+	beside *subject
 	// launches is their number in a round.
 	launches int
-	// targetLink and redirectURI are what the platform has of it.
-	targetLink, redirectURI string
-	steps                   []step
+	// platform is the one that launches come from over LTI 1.3, targetLink and redirectURI are what it has of the subject.
+	platform    *platforms.Platform
+	targetLink  func(*launch) string
+	redirectURI string
+	steps       []step
 	// gradebook is below what the platform has its line items; empty for where Moodle has them.
 	gradebook string
+	// known are the launches of the warm-up, after which everybody is known, and people the next ones; nil: those of the same
+	// learners for all subjects.
+	known  func() []*launch
+	people func(n int) []*launch
+	// unpaced leaves out the pass with a pace.
+	unpaced bool
+	// config is the folder of the routing table, where that is not "config".
+	config string
 	// profile is the file in which the process leaves a CPU profile; empty for none.
 	profile string
 
@@ -90,6 +119,20 @@ type subject struct {
 	idle int64
 	// pace is that of the paced pass.
 	pace float64
+}
+
+// servers are all that serve the subject's launches.
+func (s *subject) servers() []*subject {
+	if s.beside == nil {
+		return []*subject{s}
+	}
+	return []*subject{s, s.beside}
+}
+
+// serverOf says which server gets the request of a step of a launch. Of two, each gets half of them, and half of the
+// launches have their next step at the other one.
+func (s *subject) serverOf(step, launch int) int {
+	return launch >> step % len(s.servers())
 }
 
 // reason is the code on a page of the launch handler.
@@ -111,7 +154,7 @@ func redirected(l *launch, address string) (url.Values, error) {
 
 // hasCode reads the redirect to the activity.
 func (l *launch) hasCode() error {
-	query, err := redirected(l, targetURL)
+	query, err := redirected(l, l.opens().targetURL)
 	if err != nil {
 		return err
 	}

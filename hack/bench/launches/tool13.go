@@ -15,6 +15,7 @@ import (
 	"strconv"
 
 	"github.com/lti-operator/lti-operator/hack/bench/measure"
+	platforms "github.com/lti-operator/lti-operator/hack/launches"
 	"github.com/lti-operator/lti-operator/hack/table"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
@@ -42,7 +43,7 @@ func tool13(ctx context.Context, b *bench) (outcome, error) {
 
 func (b *bench) startTool13(ctx context.Context, name string) (s *subject, err error) {
 	if name == ours || name == oursSQLite {
-		s = b.newOurs(name)
+		s = b.newOurs(name, b.platform)
 		s.launches = b.flags.Launches
 		return s, b.startHandler(ctx, s, name == oursSQLite)
 	}
@@ -84,7 +85,7 @@ const (
 
 // checkLogin reads the authentication request (OpenID Connect Core 1.0 section 3.1.2.1).
 func (s *subject) checkLogin(l *launch) error {
-	query, err := redirected(l, authenticationURL)
+	query, err := redirected(l, s.platform.Issuer+authenticationPath)
 	if err != nil {
 		return err
 	}
@@ -101,35 +102,36 @@ func (s *subject) checkLogin(l *launch) error {
 // login is the third-party initiated login (1EdTech Security Framework 1.0, section 5.1.1).
 func (s *subject) login(path string, l *launch) []byte {
 	return request(http.MethodGet, path+"?"+url.Values{
-		"iss": {issuer}, "login_hint": {l.who.id}, "target_link_uri": {s.targetLink}, "client_id": {clientID},
-		"lti_message_hint": {`{"cmid":"2","launchid":"ltilaunch2_1874300474"}`}, "lti_deployment_id": {deploymentID},
+		"iss": {s.platform.Issuer}, "login_hint": {l.who.id}, "target_link_uri": {s.targetLink(l)}, "client_id": {s.platform.ClientID},
+		"lti_message_hint": {`{"cmid":"2","launchid":"ltilaunch2_1874300474"}`}, "lti_deployment_id": {s.platform.DeploymentID},
 	}.Encode(), browserFields, nil, "")
 }
 
 // answerLogin is the answer to the question of the login.
-func (l *launch) answerLogin(path string) []byte {
-	return request(http.MethodPost, path, browserFields+"Origin: "+issuer+"\r\n", l.cookies,
+func (s *subject) answerLogin(path string, l *launch) []byte {
+	return request(http.MethodPost, path, browserFields+"Origin: "+s.platform.Issuer+"\r\n", l.cookies,
 		url.Values{"state": {l.state}, "id_token": {l.token}}.Encode())
 }
 
-// newOurs is the launch handler.
-func (b *bench) newOurs(name string) *subject {
+// newOurs is the launch handler, as a platform sees it.
+func (b *bench) newOurs(name string, from *platforms.Platform) *subject {
 	s := &subject{
-		name:       name,
-		targetLink: routing.ActivityResourceURL(academyURL, activityName), redirectURI: routing.PlatformLaunchURL(academyURL, platformName),
+		name: name, platform: from,
+		targetLink:  func(l *launch) string { return routing.ActivityResourceURL(academyURL, l.opens().name) },
+		redirectURI: routing.PlatformLaunchURL(academyURL, from.Name),
 	}
-	launchPath := routing.PlatformLaunchURL("", platformName)
-	loginPath := routing.PlatformLoginURL("", platformName)
+	launchPath := routing.PlatformLaunchURL("", from.Name)
+	loginPath := routing.PlatformLoginURL("", from.Name)
 	s.steps = []step{
 		{name: stepLogin, request: func(l *launch) []byte { return s.login(loginPath, l) }, check: s.checkLogin},
-		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin(launchPath) }, check: (*launch).hasCode},
+		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return s.answerLogin(launchPath, l) }, check: (*launch).hasCode},
 		{
 			name: stepArrive,
 			request: func(l *launch) []byte {
 				return request(http.MethodPost, routing.PathLaunchCodes, b.backEndFields(), nil, url.Values{"code": {l.next}}.Encode())
 			},
 			check: func(l *launch) error {
-				for _, want := range []string{`"lti_user_id":"` + l.who.id + `"`, `"name":"` + l.who.name() + `"`, `"activity":"` + activityName + `"`, `"sub":"`} {
+				for _, want := range []string{`"lti_user_id":"` + l.who.id + `"`, `"name":"` + l.who.name() + `"`, `"activity":"` + l.opens().name + `"`, `"sub":"`} {
 					if l.answer.status != http.StatusOK || !bytes.Contains(l.answer.body, []byte(want)) {
 						return unexpected(l, want)
 					}
@@ -141,12 +143,15 @@ func (b *bench) newOurs(name string) *subject {
 	return s
 }
 
+// always is the target link where it is the same for all launches.
+func always(link string) func(*launch) string { return func(*launch) string { return link } }
+
 // newFloor is hack/bench/floor. Nothing arrives there: it knows nothing to tell.
 func (b *bench) newFloor() *subject {
-	s := &subject{name: theFloor, targetLink: targetURL, redirectURI: academyURL + "/launch"}
+	s := &subject{name: theFloor, platform: b.platform, targetLink: always(targetURL), redirectURI: academyURL + "/launch"}
 	s.steps = []step{
 		{name: stepLogin, request: func(l *launch) []byte { return s.login("/login", l) }, check: s.checkLogin},
-		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin("/launch") }, check: (*launch).hasCode},
+		{name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return s.answerLogin("/launch", l) }, check: (*launch).hasCode},
 	}
 	return s
 }
@@ -154,11 +159,11 @@ func (b *bench) newFloor() *subject {
 // newLtijs is hack/peers/bench-ltijs.mjs.
 func (b *bench) newLtijs(name string) *subject {
 	// Without a query in the target link, which ltijs would keep in its database.
-	s := &subject{name: name, targetLink: academyURL + "/", redirectURI: academyURL + "/"}
+	s := &subject{name: name, platform: b.platform, targetLink: always(academyURL + "/"), redirectURI: academyURL + "/"}
 	s.steps = []step{
 		{name: stepLogin, request: func(l *launch) []byte { return s.login("/login", l) }, check: s.checkLogin},
 		{
-			name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return l.answerLogin("/") },
+			name: stepLaunch, before: b.signsFor(s), request: func(l *launch) []byte { return s.answerLogin("/", l) },
 			check: func(l *launch) error {
 				query, err := redirected(l, "/")
 				if err != nil {
