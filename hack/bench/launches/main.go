@@ -43,6 +43,7 @@ type flags struct {
 	Launches      int                `help:"Launches of a subject in a round; half as many as platform." default:"3000"`
 	LtijsLaunches int                `help:"The same for ltijs; 0: a fifth of it." default:"0"`
 	Learners      int                `help:"Number of people who launch." default:"1000"`
+	Activities    []int              `help:"Sizes of routing tables to compare." default:"10,1000,10000"`
 	Fresh         bool               `help:"Let every launch be the first one of its person, instead of one of somebody known."`
 	Concurrency   int                `help:"Number of connections, each with one request under way." default:"32"`
 	Pace          map[string]float64 `help:"Launches per second in the paced passes of every scenario, as in --pace=ours=500. Left out: 60 % of what the slowest phase has reached in the warm-up." placeholder:"SUBJECT=RATE"`
@@ -74,6 +75,8 @@ func (f *flags) Validate() error {
 		return errors.New("at least one subject, one round and one connection")
 	case f.Launches < 100 || f.LtijsLaunches != 0 && f.LtijsLaunches < 100 || f.Learners < 100:
 		return errors.New("at least 100 launches and learners: less has no percentiles")
+	case len(f.Activities) == 0 || slices.Min(f.Activities) < 1:
+		return errors.New("--activities: at least one size, and one activity")
 	case f.ServerCore == f.DriverCore || f.ServerCore == f.DatabaseCore:
 		return errors.New("the server under test needs a core of its own")
 	}

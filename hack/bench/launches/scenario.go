@@ -29,6 +29,7 @@ var scenarios = []scenario{
 	{"platform13", platform13},
 	{"services", services},
 	{"grades", gradeSynchronisation},
+	{"scale", scale},
 }
 
 func scenarioNames() (names []string) {
