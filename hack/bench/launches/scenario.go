@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{"services", services},
 	{"grades", gradeSynchronisation},
 	{"scale", scale},
+	{"handlers", handlers},
 }
 
 func scenarioNames() (names []string) {
