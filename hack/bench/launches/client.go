@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,8 @@ const exchangeTimeout = 30 * time.Second
 type connection struct {
 	net.Conn
 	in *bufio.Reader
+	// room is for bodies, each of which overwrites the one before; nil: each has room of its own.
+	room []byte
 }
 
 func dial(address string) (*connection, error) {
@@ -31,13 +34,14 @@ func dial(address string) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connection{c, bufio.NewReaderSize(c, 16<<10)}, nil
+	return &connection{Conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
 // answer is what is kept of an answer until the phase is over and it is checked.
 type answer struct {
-	status   int
-	location string
+	status     int
+	location   string
+	retryAfter string
 	// cookies are those that were set, as a browser sends them; without those that were deleted.
 	cookies []string
 	body    []byte
@@ -51,6 +55,11 @@ func (c *connection) exchange(request []byte) (a answer, err error) {
 	if _, err := c.Write(request); err != nil {
 		return a, err
 	}
+	return c.answer()
+}
+
+// answer reads an answer to its end.
+func (c *connection) answer() (a answer, err error) {
 	line, err := c.line()
 	if err != nil {
 		return a, err
@@ -82,6 +91,8 @@ func (c *connection) exchange(request []byte) (a answer, err error) {
 			chunked = is(value, "chunked")
 		case is(name, "location"):
 			a.location = string(value)
+		case is(name, "retry-after"):
+			a.retryAfter = string(value)
 		case is(name, "set-cookie"):
 			if cookie, kept := readCookie(string(value)); kept {
 				a.cookies = append(a.cookies, cookie)
@@ -94,7 +105,7 @@ func (c *connection) exchange(request []byte) (a answer, err error) {
 	case chunked:
 		a.body, err = c.chunks()
 	case length >= 0:
-		a.body = make([]byte, length)
+		a.body = slices.Grow(c.room[:0], length)[:length]
 		_, err = io.ReadFull(c.in, a.body)
 	default:
 		err = errors.New("an answer without a length")
@@ -109,6 +120,7 @@ func (c *connection) line() ([]byte, error) {
 }
 
 func (c *connection) chunks() (body []byte, err error) {
+	body = c.room[:0]
 	for {
 		line, err := c.line()
 		if err != nil {
@@ -120,7 +132,7 @@ func (c *connection) chunks() (body []byte, err error) {
 			return nil, err
 		}
 		before := len(body)
-		body = append(body, make([]byte, n)...)
+		body = slices.Grow(body, int(n))[:before+int(n)]
 		if _, err := io.ReadFull(c.in, body[before:]); err != nil {
 			return nil, err
 		}
