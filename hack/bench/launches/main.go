@@ -7,6 +7,9 @@
 //	platform13  LTI 1.3 launches as platform, beside the signature of hack/bench/signature
 //	services    access tokens and scores of a tool
 //	grades      the academy's reports, until they are in another system's gradebook
+//	scale       LTI 1.3 launches as tool with routing tables of different sizes
+//	handlers    LTI 1.3 launches as tool of one handler, and of two on one database
+//	overload    LTI 1.3 launches as tool by more people than the handler can serve
 //
 // Servers that are compared are measured one after the other in each round, with the same driver and the same database server.
 // The server under test has a core to itself; this program and PostgreSQL have another. Processor time is that of the server
@@ -40,13 +43,17 @@ type flags struct {
 	Scenarios     []string           `help:"What to measure; left out: everything. ${scenarios}." placeholder:"SCENARIO"`
 	Subjects      []string           `help:"Servers to compare over LTI 1.3: ours (launch handler on PostgreSQL), ours-sqlite, floor, ltijs (given the platform's key), ltijs-jwks (fetching it in each launch)." default:"ours,ours-sqlite,floor,ltijs"`
 	Rounds        int                `help:"Number of rounds; each measures every subject." default:"5"`
-	Launches      int                `help:"Launches of a subject in a round; half as many as platform." default:"3000"`
+	Launches      int                `help:"Launches of a subject in a round; half as many as platform, and with tables of different sizes and with two handlers." default:"3000"`
 	LtijsLaunches int                `help:"The same for ltijs; 0: a fifth of it." default:"0"`
 	Learners      int                `help:"Number of people who launch." default:"1000"`
 	Activities    []int              `help:"Sizes of routing tables to compare." default:"10,1000,10000"`
 	Fresh         bool               `help:"Let every launch be the first one of its person, instead of one of somebody known."`
 	Concurrency   int                `help:"Number of connections, each with one request under way." default:"32"`
 	Pace          map[string]float64 `help:"Launches per second in the paced passes of every scenario, as in --pace=ours=500. Left out: 60 % of what the slowest phase has reached in the warm-up." placeholder:"SUBJECT=RATE"`
+
+	Overload            float64       `help:"How many times its capacity a handler is asked for." default:"10"`
+	OverloadFor         time.Duration `help:"How long that lasts." default:"20s"`
+	OverloadConnections int           `help:"How many connections it gets at most, as an ingress would open them. A handler takes 4,096 unless told otherwise, and closes idle ones when these are taken." default:"4000"`
 
 	ServerCore   int `help:"Core of the server under test." default:"0"`
 	DriverCore   int `help:"Core of this program." default:"1"`
@@ -77,6 +84,10 @@ func (f *flags) Validate() error {
 		return errors.New("at least 100 launches and learners: less has no percentiles")
 	case len(f.Activities) == 0 || slices.Min(f.Activities) < 1:
 		return errors.New("--activities: at least one size, and one activity")
+	case f.Overload <= calmShare || f.OverloadFor < 2*time.Second || f.OverloadFor > 25*time.Second:
+		return errors.New("--overload: more than it is before; --overload-for: from 2s to 25s, as codes live for a minute")
+	case f.OverloadConnections < 1:
+		return errors.New("--overload-connections: at least one")
 	case f.ServerCore == f.DriverCore || f.ServerCore == f.DatabaseCore:
 		return errors.New("the server under test needs a core of its own")
 	}

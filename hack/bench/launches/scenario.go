@@ -31,6 +31,7 @@ var scenarios = []scenario{
 	{"grades", gradeSynchronisation},
 	{"scale", scale},
 	{"handlers", handlers},
+	{"overload", overload},
 }
 
 func scenarioNames() (names []string) {

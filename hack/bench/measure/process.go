@@ -219,6 +219,18 @@ func (p *Process) Memory(since time.Time) int64 {
 	return sizes[len(sizes)/2]
 }
 
+// MostMemory is the most that was resident at any of the samples, which are 200 ms apart, between two instants, in bytes.
+func (p *Process) MostMemory(from, until time.Time) (most int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.samples {
+		if !s.at.Before(from) && s.at.Before(until) {
+			most = max(most, s.bytes)
+		}
+	}
+	return most
+}
+
 // PeakMemory is the most that was resident since the process started, as the kernel counts it, in bytes.
 func (p *Process) PeakMemory() (int64, error) {
 	content, err := os.ReadFile(proc(p.pid, "status"))
