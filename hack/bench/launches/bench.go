@@ -503,8 +503,10 @@ func sum(phases []*Phase, launches []*launch) *Phase {
 			sum  *float64
 			part float64
 		}{
-			{&total.ServerIdle, p.ServerIdle}, {&total.DriverIdle, p.DriverIdle},
-			{&total.ServerOthers, p.ServerOthers}, {&total.DriverOthers, p.DriverOthers},
+			{&total.ServerIdle, p.ServerIdle},
+			{&total.DriverIdle, p.DriverIdle},
+			{&total.ServerOthers, p.ServerOthers},
+			{&total.DriverOthers, p.DriverOthers},
 		} {
 			*part.sum += part.part * p.Seconds
 		}

@@ -72,7 +72,6 @@ func (l *openLoop) run(ctx context.Context) (err error) {
 }
 
 func (r *running) watch(fd int, events uint32) error {
-	//nolint:gosec // G115: numbers of files are small
 	if err := unix.EpollCtl(r.poll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events | unix.EPOLLET, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("open loop: %w", err)
 	}
@@ -231,7 +230,7 @@ func (r *running) proceed(c *loopConnection) {
 	if c.connecting {
 		code, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 		if err != nil || code != 0 {
-			r.fail(c, errors.Join(err, unix.Errno(code))) //nolint:gosec // G115: it is such a number
+			r.fail(c, errors.Join(err, unix.Errno(code)))
 			return
 		}
 		c.connecting = false
