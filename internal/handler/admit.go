@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -184,7 +185,7 @@ func (h *Handler) admit(pattern string, known rule, handle http.HandlerFunc) htt
 		}
 	}
 	return func(rw http.ResponseWriter, r *http.Request) {
-		a := &admitted{ResponseWriter: rw, lingering: &h.lingering, request: r.Context()}
+		a := &admitted{ResponseWriter: rw, lingering: h.lingering, request: r.Context()}
 		body, err := h.bodies.receive(r)
 		if errors.Is(err, errNoRoom) {
 			h.metrics.RequestRefused(known.class.String())
@@ -202,16 +203,45 @@ func (h *Handler) admit(pattern string, known rule, handle http.HandlerFunc) htt
 	}
 }
 
-// lingerFor is how long it takes on average until somebody is told that there was no room. Clients that ask again at once, as some
+// lingerFor is how long it takes on average, or longer where many are refused, until somebody is told that there was no room. Clients that ask again at once, as some
 // programs do, would otherwise be refused as fast as the CPU permits, and it had no time for those who were let in. A
 // person does not notice.
 const lingerFor = 500 * time.Millisecond
 
-// lingering are those who have been refused and are not told yet: at most half of the connections, so that they do not take
-// them from others. Whoever comes then is told at once.
+const (
+	// refusalsPerCPU is how many are told in a second, for each CPU that Go may use: a refusal costs about 0.1 ms, of which
+	// the most is for the request to be read. Without a bound, refusing ten times as many as can be served takes all the
+	// CPU there is, and those who were let in wait for it too. Connections are bounded, so that whoever is not told yet
+	// does not ask again.
+	refusalsPerCPU = 2000
+	// longestLinger is how long anybody waits to be told, however many there are.
+	longestLinger = 5 * time.Second
+)
+
+// lingering says when those who have been refused are told.
 type lingering struct {
-	now, all atomic.Int64
-	most     int64
+	// next is the earliest time for the next one, in nanoseconds, and every the time between two.
+	next, all atomic.Int64
+	every     time.Duration
+}
+
+func newLingering() *lingering {
+	return &lingering{every: time.Second / time.Duration(refusalsPerCPU*runtime.GOMAXPROCS(0))}
+}
+
+// turn returns how long somebody who was refused now waits to be told.
+func (l *lingering) turn(now time.Time) time.Duration {
+	at := now.UnixNano()
+	for {
+		next := l.next.Load()
+		turn := min(max(next, at), at+int64(longestLinger))
+		if l.next.CompareAndSwap(next, turn+int64(l.every)) {
+			// Not all at once, because that is how they would come back: from half as long to half as much again.
+			const spread = 16
+			least := lingerFor/2 + lingerFor*time.Duration(l.all.Add(1)%spread)/spread
+			return max(least, time.Duration(turn-at))
+		}
+	}
 }
 
 // admitted is the answer to a request, which leaves the gate when it begins.
@@ -225,13 +255,7 @@ type admitted struct {
 // Linger implements web.Lingerer.
 func (a *admitted) Linger() {
 	a.ticket.Leave()
-	defer a.lingering.now.Add(-1)
-	if a.lingering.now.Add(1) > a.lingering.most {
-		return
-	}
-	// Not all at once, because that is how they would come back: from half as long to half as much again.
-	const spread = 16
-	timer := time.NewTimer(lingerFor/2 + lingerFor*time.Duration(a.lingering.all.Add(1)%spread)/spread)
+	timer := time.NewTimer(a.lingering.turn(time.Now()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -86,7 +86,7 @@ type Handler struct {
 	parties     atomic.Pointer[parties]
 	unknown     admission.Party
 	connections int
-	lingering   lingering
+	lingering   *lingering
 	control     atomic.Pointer[controlKeys]
 	book        *grades.Book
 	tokens      *token.Cache
@@ -143,7 +143,7 @@ func New(o Options) (*Handler, error) {
 	})
 	h.parties.Store(&parties{})
 	h.connections = cmp.Or(o.Connections, defaultConnections)
-	h.lingering.most = int64(h.connections) / 2
+	h.lingering = newLingering()
 	h.metrics.Waiting(h.gate.Waiting)
 	h.tool = &tool.Tool{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}
 	h.platform = &platform.Platform{Store: o.Store, Web: h.web, Now: o.Now, Random: o.Random}

@@ -56,9 +56,10 @@ var ErrRefused = errors.New("too many requests at once")
 
 // Options of a [Gate]. What is 0 has the default.
 type Options struct {
-	// Slots is how many requests work at once; 4 per CPU that Go may use, and 8 more. A request has a CPU or waits for the
-	// store, whose pool has 10 connections by default: so many keep both busy, and let the store commit several launches
-	// at once. With twice as many each takes twice as long, for they only wait for each other where no queue is fair.
+	// Slots is how many requests work at once; 8 per CPU that Go may use, and 24 more. A request has a CPU or waits for the
+	// store, whose pool has 10 connections by default: so many keep both busy, let the store commit several launches at
+	// once, and leave a few dozen people who launch all the time unaffected by the gate. More would only wait for each other
+	// where no queue is fair.
 	Slots int
 	// Waiting is how many requests wait at once, and WaitingOfParty how many of one party; 1024 and 256.
 	Waiting, WaitingOfParty int
@@ -86,7 +87,7 @@ func (o Options) withDefaults() Options {
 			*d = byDefault
 		}
 	}
-	number(&o.Slots, 4*runtime.GOMAXPROCS(0)+8)
+	number(&o.Slots, 8*runtime.GOMAXPROCS(0)+24)
 	number(&o.Waiting, 1024)
 	number(&o.WaitingOfParty, 256)
 	number(&o.Outside, 512)
