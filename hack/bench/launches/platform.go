@@ -21,8 +21,9 @@ import (
 	"github.com/lti-operator/lti-operator/internal/keys"
 )
 
-// tokenLifetime is longer than Moodle's minute: tokens are signed before they are sent, and a slow machine takes its time.
-const tokenLifetime = 2 * time.Minute
+// tokenLifetime is longer than Moodle's minute: tokens are signed before they are sent, and those of an overload are many. It is
+// that of the login that they answer.
+const tokenLifetime = 10 * time.Minute
 
 const resourceTitle = "Working safely at height"
 
