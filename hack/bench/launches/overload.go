@@ -59,8 +59,8 @@ type part struct {
 
 // Overload is what a handler does that is asked for more than it can do.
 type Overload struct {
-	// Capacity is in launches per second, each a login and a launch, as many connections as in other scenarios sending one
-	// request after the other.
+	// Capacity is in launches per second, each a login and a launch, over connections that send one request after the other:
+	// as many as those that the handler has to its database.
 	Capacity values `json:"capacity"`
 	// Multiple of the capacity was wanted; Offered was offered, by which is meant sent.
 	Multiple float64 `json:"multiple"`
@@ -181,7 +181,10 @@ func (c *crowd) start(ctx context.Context) error {
 		return err
 	}
 	for _, p := range all {
-		c.views = append(c.views, c.newOurs(ours, p))
+		view := c.newOurs(ours, p)
+		// So many are no overload yet.
+		view.shipped, view.connections = true, poolConnections
+		c.views = append(c.views, view)
 	}
 	s := c.server()
 	if err := c.startHandler(ctx, s, false); err != nil {
@@ -254,7 +257,7 @@ func (c *crowd) prepare(ctx context.Context) error {
 		launches := c.learners(i, int(n)+100)
 		c.say("%s: preparing %d launches", view.platform.Name, len(launches))
 		login, launchStep := view.steps[0], view.steps[1]
-		if _, err := c.pass(ctx, &subject{name: view.name, address: view.address, process: view.process, steps: []step{login}}, launches, 0, ""); err != nil {
+		if _, err := c.pass(ctx, &subject{name: view.name, address: view.address, process: view.process, connections: view.connections, steps: []step{login}}, launches, 0, ""); err != nil {
 			return err
 		}
 		if err := launchStep.before(ctx, launches); err != nil {
@@ -655,7 +658,7 @@ func (o *Overload) perSecond(n int) float64 { return float64(n) / o.Seconds }
 
 func (o *Overload) explain(r *measure.Report) {
 	over := o.Parts[partNames[partOverload]]
-	r.Note("capacity: %s complete launches per second in 3 passes, a login and a launch each, over connections that send one request after the other", o.Capacity)
+	r.Note("capacity: %s complete launches per second in 3 passes, a login and a launch each, over %d connections that send one request after the other", o.Capacity, poolConnections)
 	r.Note("latencies are from when a request was due; of a launch that began with its login, from the answer to that. In the overload the sum of the two " +
 		"percentiles stands for the percentile of the sum, which is less")
 	r.Note("recovery: when the first second begins, of those at every tenth of a second after the overload, in which nothing is refused " +

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func (u *usage) read(s *subject) error {
 // these.
 func (b *bench) send(ctx context.Context, s *subject, step int, requests [][]byte, launches []*launch, pace float64) (*Phase, error) {
 	servers := s.servers()
-	connections := make([]*connection, max(len(servers), min(b.flags.Concurrency, len(requests))))
+	connections := make([]*connection, max(len(servers), min(cmp.Or(s.connections, b.flags.Concurrency), len(requests))))
 	defer func() {
 		for _, c := range connections {
 			if c != nil {
