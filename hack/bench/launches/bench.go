@@ -291,16 +291,10 @@ func (b *bench) startHandlerOn(ctx context.Context, s *subject, where string) er
 
 // handlerFlags are those of a handler with the subject's routing table, that serves launches and /readyz at these addresses.
 func (b *bench) handlerFlags(s *subject, where, public, operations string) []string {
-	flags := []string{
+	return []string{
 		"--config-dir=" + b.file(cmp.Or(s.config, "config")), "--store=" + where,
 		"--public-address=" + public, "--ops-address=" + operations, "--control-address=127.0.0.1:0",
 	}
-	if !s.shipped {
-		// The other servers refuse nobody either. One in which more requests come at once than it works on does, when each
-		// connection sends its next request at once.
-		flags = append(flags, "--working="+strconv.Itoa(max(b.flags.Concurrency, poolConnections)))
-	}
-	return flags
 }
 
 // peerCommand is a program of hack/peers with a configuration in JSON, in production.

@@ -183,7 +183,7 @@ func (c *crowd) start(ctx context.Context) error {
 	for _, p := range all {
 		view := c.newOurs(ours, p)
 		// So many are no overload yet.
-		view.shipped, view.connections = true, poolConnections
+		view.connections = poolConnections
 		c.views = append(c.views, view)
 	}
 	s := c.server()

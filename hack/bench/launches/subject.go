@@ -111,8 +111,6 @@ type subject struct {
 	unpaced bool
 	// connections is how many there are; 0: as many as --concurrency says.
 	connections int
-	// shipped says that a handler has the flags that it has by default, and refuses what is too much.
-	shipped bool
 	// config is the folder of the routing table, where that is not "config".
 	config string
 	// profile is the file in which the process leaves a CPU profile; empty for none.
