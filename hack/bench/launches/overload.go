@@ -62,8 +62,10 @@ type Overload struct {
 	// Capacity is in launches per second, each a login and a launch, over connections that send one request after the other:
 	// as many as those that the handler has to its database.
 	Capacity values `json:"capacity"`
-	// Multiple of the capacity was wanted; Offered was offered, by which is meant sent.
+	// Multiple of the capacity was wanted, Arrived came, and Offered of it was sent: the rest found no connection, because the
+	// handler had not answered on them yet.
 	Multiple float64 `json:"multiple"`
+	Arrived  float64 `json:"arrived"`
 	// Connections is how many there were at most.
 	Connections int     `json:"connections"`
 	Offered     float64 `json:"offered"`
@@ -119,8 +121,12 @@ type OverloadCount struct {
 
 func (c *OverloadCount) sent() int { return c.Accepted + c.Refused + c.Failed }
 
-// share is the part of what was sent that was accepted.
+// share is the part of what was sent that was accepted, shareOfAll that of what would have been sent.
 func (c *OverloadCount) share() float64 { return float64(c.Accepted) / float64(max(1, c.sent())) }
+
+func (c *OverloadCount) shareOfAll() float64 {
+	return float64(c.Accepted) / float64(max(1, c.sent()+c.Unsent))
+}
 
 // crowd is what the scenario needs while it runs.
 type crowd struct {
@@ -448,6 +454,7 @@ func (c *crowd) evaluate() {
 	over := c.parts[partOverload]
 	c.Seconds = over.lasts.Seconds()
 	c.Offered = float64(sent) / 2 / c.Seconds / c.Capacity.median()
+	c.Arrived = float64(len(of(partOverload))) / 2 / c.Seconds / c.Capacity.median()
 	if calm := c.Parts[partNames[partCalm]].Complete; calm != nil {
 		c.Recovery = recovery(of(partAfter), c.parts[partAfter], calm.P99)
 	}
@@ -612,7 +619,8 @@ func (o *Overload) report() *measure.Report {
 	r := &measure.Report{}
 	calm, over, after := o.Parts[partNames[partCalm]], o.Parts[partNames[partOverload]], o.Parts[partNames[partAfter]]
 	r.Tell("capacity, launches per second", o.Capacity.median(), "")
-	r.Tell("offered in the overload / capacity", o.Offered, "×")
+	r.Tell("arrivals in the overload / capacity", o.Arrived, "×")
+	r.Tell("… of which there was a connection for", o.Offered, "×")
 	r.Tell("accepted launches per second in the overload", o.perSecond(over.Launch.Accepted), "")
 	r.Tell("… / capacity", o.perSecond(over.Launch.Accepted)/o.Capacity.median(), "×")
 	if calm.Complete != nil {
@@ -628,14 +636,16 @@ func (o *Overload) report() *measure.Report {
 	r.Add("refused while unloaded", float64(calm.Login.Refused+calm.Launch.Refused), 0, "")
 
 	noisy, quiet := o.Platforms[0], o.Platforms[1:]
-	r.Tell("launches of the noisy platform: accepted", 100*noisy.share(), "%")
+	r.Tell("launches of the noisy platform: accepted, of those sent", 100*noisy.share(), "%")
+	r.Tell("… of all", 100*noisy.shareOfAll(), "%")
 	r.Tell("… p99", noisy.Latency.P99, "ms")
 	least := slices.MinFunc(quiet, func(a, b *OverloadCount) int { return a.Accepted - b.Accepted })
-	r.Tell("launches of the quiet platform with the fewest: accepted", 100*least.share(), "%")
+	r.Tell("launches of the quiet platform with the fewest: accepted, of those sent", 100*least.share(), "%")
+	r.Tell("… of all", 100*least.shareOfAll(), "%")
 	slowest := slices.MaxFunc(quiet, func(a, b *OverloadCount) int { return int(1000 * (a.Latency.P99 - b.Latency.P99)) })
 	r.Tell("… p99 of the slowest quiet platform", slowest.Latency.P99, "ms")
 	// Who asks for less than an equal share of what was accepted can have all of it.
-	equal := min(float64(over.Launch.Accepted)/overloadPlatforms, float64(least.sent()))
+	equal := min(float64(over.Launch.Accepted)/overloadPlatforms, float64(least.sent()+least.Unsent))
 	r.Tell("… accepted / an equal share", float64(least.Accepted)/max(1, equal), "×")
 
 	recovered := o.Recovery
@@ -667,6 +677,11 @@ func (o *Overload) explain(r *measure.Report) {
 	r.Note("in the overload the server's core had %.0f %% idle and the driver's %.0f %%; of a core, the server took %.0f %%, the driver %.0f %% and "+
 		"PostgreSQL %.0f %%. 99 %% of requests were sent at most %s ms late", 100*o.ServerIdle, 100*o.DriverIdle,
 		100*o.ServerBusy, 100*o.DriverBusy, 100*o.DatabaseBusy, measure.Number(1000*o.Late))
+	if others := 1 - o.ServerIdle - o.ServerBusy; others > 0.1 {
+		r.Note("%.0f %% of the server's core went to other programs, or to the kernel for nobody: the machine is too busy for this", 100*others)
+	}
+	r.Note("what finds no connection is not sent: the handler has not answered on those that there may be, %d, which holds back what an ingress "+
+		"would refuse then", o.Connections)
 	if o.DriverIdle < saturated {
 		r.Note("the driver's core was saturated: latencies and rates of the overload are worse than the server's. --overload lowers what is offered")
 	}
