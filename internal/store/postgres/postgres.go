@@ -100,7 +100,8 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 	s.Store, err = sqlstore.New(ctx, sqlstore.Engine{
 		Write: db, Read: db,
 		Dollar: true,
-		Direct: func(ctx context.Context, fn func(sqlstore.Querier) error) error { return direct(ctx, db, fn) },
+		Reads:  &combined{db: db},
+		Writes: &combined{db: db},
 		Claim:  ` FOR UPDATE SKIP LOCKED`,
 		Classify: func(err error, commit bool) sqlstore.Failure {
 			f := classify(err, commit)
@@ -118,36 +119,6 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 		return nil, err
 	}
 	return s, nil
-}
-
-// querier is a connection of pgx.
-type querier struct{ *pgx.Conn }
-
-// QueryRow implements sqlstore.Querier.
-func (q querier) QueryRow(ctx context.Context, text string, args ...any) sqlstore.Row {
-	return q.Conn.QueryRow(ctx, text, args...)
-}
-
-// Exec implements sqlstore.Querier.
-func (q querier) Exec(ctx context.Context, text string, args ...any) (rows int64, err error) {
-	tag, err := q.Conn.Exec(ctx, text, args...)
-	return tag.RowsAffected(), err
-}
-
-// direct calls fn with a connection of the pool.
-func direct(ctx context.Context, db *sql.DB, fn func(sqlstore.Querier) error) error {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }() // which gives it back
-	return conn.Raw(func(driver any) error {
-		c, ok := driver.(*stdlib.Conn)
-		if !ok {
-			return fmt.Errorf("a connection of type %T", driver)
-		}
-		return fn(querier{c.Conn()})
-	})
 }
 
 // lockKey waits for the transactions that have the same key. Two keys that share a
@@ -191,9 +162,8 @@ func classify(err error, commit bool) sqlstore.Failure {
 }
 
 func classifyCode(pe *pgconn.PgError, commit bool) sqlstore.Failure {
-	fatal := pe.Severity == "FATAL" || pe.SeverityUnlocalized == "FATAL" || pe.SeverityUnlocalized == "PANIC"
 	switch {
-	case fatal && commit:
+	case ended(pe) && commit:
 		// The server ended the session; whether before or after the commit, it does
 		// not say.
 		return sqlstore.Broken
@@ -209,6 +179,11 @@ func classifyCode(pe *pgconn.PgError, commit bool) sqlstore.Failure {
 		return sqlstore.Lost
 	}
 	return sqlstore.Broken
+}
+
+// ended tells whether the server has ended the session with this error.
+func ended(pe *pgconn.PgError) bool {
+	return pe.Severity == "FATAL" || pe.SeverityUnlocalized == "FATAL" || pe.SeverityUnlocalized == "PANIC"
 }
 
 // broken reports whether an error is that of a connection that ended.

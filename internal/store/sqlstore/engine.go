@@ -19,12 +19,12 @@ type Engine struct {
 	Write, Read *sql.DB
 	// Dollar says that parameters are $1, $2, … instead of ?1, ?2, ….
 	Dollar bool
-	// Direct calls fn with a connection to the database of Write. It is for engines
-	// that allow statements which change rows within WITH, and columns of other tables
-	// in RETURNING; nil for others.
-	Direct func(ctx context.Context, fn func(Querier) error) error
+	// Reads and Writes run single statements on the database of Write, the first those
+	// that change nothing. They are for engines that allow statements which change rows
+	// within WITH, and columns of other tables in RETURNING; nil for others.
+	Reads, Writes Querier
 	// LockID is what pg_advisory_xact_lock, or what there is for it, knows a key of Lock
-	// by. Nil without Direct.
+	// by. Nil without Writes.
 	LockID func(key string) int64
 	// Claim ends a query for rows to delete, so that two processes that purge at
 	// once take different ones.

@@ -10,11 +10,12 @@ import (
 	"github.com/lti-operator/lti-operator/internal/store"
 )
 
-// Querier is a connection, without what database/sql puts around it: that takes longer
-// than the statements do.
+// Querier runs statements, each a transaction of its own to whoever sends it, without
+// what database/sql puts around it: that takes longer than the statements do.
 type Querier interface {
-	// QueryRow runs a query for one row, and Exec a statement; that returns how many
-	// rows it changed. Statements are prepared when they come for the first time.
+	// QueryRow runs a query for one row, by the Scan of what it returns, and Exec a
+	// statement; that returns how many rows it changed. Statements are prepared when they
+	// come for the first time.
 	QueryRow(ctx context.Context, text string, args ...any) Row
 	Exec(ctx context.Context, text string, args ...any) (rows int64, err error)
 }
@@ -100,19 +101,22 @@ type knownTexts struct{ find, accept, redeem, exchange, begin string }
 // first: it relies on the person's link, which the database checks, and on nothing
 // else that could be withdrawn.
 func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles string, now int64) (a account, accepted bool, err error) {
-	if s.engine.Direct == nil {
+	if s.engine.Writes == nil {
 		return account{}, false, nil
 	}
-	err = s.direct(ctx, "accept launch", func(ctx context.Context, q Querier, writes func()) error {
-		var grade gradeMove
-		if a, grade, accepted, err = nothingNew(ctx, q, s.known.find, n); err != nil || !accepted {
-			return err
-		}
-		var lock int64
-		if grade.address != nil {
-			lock = s.engine.LockID(gradeKey(grade.id))
-		}
-		writes()
+	var grade gradeMove
+	err = s.read(ctx, "find person", func(ctx context.Context) error {
+		a, grade, accepted, err = nothingNew(ctx, s.engine.Reads, s.known.find, n)
+		return err
+	})
+	if err != nil || !accepted {
+		return account{}, false, err
+	}
+	var lock int64
+	if grade.address != nil {
+		lock = s.engine.LockID(gradeKey(grade.id))
+	}
+	err = s.write(ctx, "accept launch", func(ctx context.Context, q Querier) error {
 		rows, err := q.Exec(ctx, s.known.accept, append(launchValues(n, roles, now),
 			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
 			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
@@ -127,17 +131,15 @@ func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles str
 	return a, true, nil
 }
 
-// direct runs statements that are transactions of their own on one connection. They
-// are started anew like those of inTx; fn calls writes before it sends what may not be
-// repeated once it was sent.
-func (s *Store) direct(ctx context.Context, what string, fn func(ctx context.Context, q Querier, writes func()) error) error {
+// write runs a statement that is a transaction of its own. It is started anew like
+// those of inTx.
+func (s *Store) write(ctx context.Context, what string, fn func(ctx context.Context, q Querier) error) error {
 	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
-		written := false
-		err := s.engine.Direct(ctx, func(q Querier) error { return fn(ctx, q, func() { written = true }) })
+		err := fn(ctx, s.engine.Writes)
 		if err == nil || known(err) {
 			return Broken, err
 		}
-		return s.engine.Classify(err, written), err
+		return s.engine.Classify(err, true), err
 	})
 }
 
@@ -203,11 +205,10 @@ func (s *Store) beginIfKnown(ctx context.Context, n *store.Nonce, id string) (r 
 	switch {
 	case n == nil:
 		r, err = s.readResult(ctx, s.results.readResult, id)
-	case s.engine.Direct == nil:
+	case s.engine.Writes == nil:
 		return store.Result{}, false, nil
 	default:
-		err = s.direct(ctx, "begin result", func(ctx context.Context, q Querier, writes func()) (err error) {
-			writes()
+		err = s.write(ctx, "begin result", func(ctx context.Context, q Querier) (err error) {
 			r, _, err = scanResult(q.QueryRow(ctx, s.known.begin, id, n.Scope, hashNonce(n.Value), micros(n.ExpiresAt)))
 			return orNotFound(err)
 		})
@@ -222,15 +223,14 @@ func (s *Store) beginIfKnown(ctx context.Context, n *store.Nonce, id string) (r 
 // in, and issues next for it, if any. It reports false, and has changed nothing,
 // for any other one.
 func (s *Store) spendIfValid(ctx context.Context, kind store.TicketKind, token store.Hash, next *store.NewTicket) (l store.Launch, spent bool, err error) {
-	if s.engine.Direct == nil {
+	if s.engine.Writes == nil {
 		return store.Launch{}, false, nil
 	}
 	query, args := s.known.redeem, []any{token[:], string(kind), micros(s.now())}
 	if next != nil {
 		query, args = s.known.exchange, append(args, next.Hash[:], string(next.Kind), micros(next.ExpiresAt))
 	}
-	err = s.direct(ctx, "spend ticket", func(ctx context.Context, q Querier, writes func()) (err error) {
-		writes()
+	err = s.write(ctx, "spend ticket", func(ctx context.Context, q Querier) (err error) {
 		l, err = scanLaunch(q.QueryRow(ctx, query, args...))
 		return orNotFound(err)
 	})

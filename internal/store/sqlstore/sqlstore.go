@@ -47,7 +47,7 @@ type Store struct {
 	listDeployments                         *sql.Stmt
 	ping                                    *sql.Stmt
 
-	// known is for engines with Direct.
+	// known is for engines with Writes.
 	known knownTexts
 
 	// group is for engines with Group, as are these statements.

@@ -1,0 +1,195 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
+)
+
+// crowd is a combined of which everything that may be under way is, until it is let go: what is run meanwhile goes together.
+type crowd struct {
+	*combined
+	t     *testing.T
+	calls sync.WaitGroup
+	mu    sync.Mutex
+	errs  map[string]error
+	rows  map[string]int64
+}
+
+func newCrowd(t *testing.T) *crowd {
+	s, _ := openTraced(t, pgtest.NewDatabase(t))
+	if _, err := s.db.Exec(`CREATE TABLE crowd (id text PRIMARY KEY)`); err != nil {
+		t.Fatal(err)
+	}
+	return &crowd{combined: &combined{db: s.db}, t: t, errs: map[string]error{}, rows: map[string]int64{}}
+}
+
+// hold keeps all connections busy until the function that it returns is called.
+func (c *crowd) hold() (letGo func()) {
+	c.t.Helper()
+	lock, err := c.db.Conn(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := lock.ExecContext(c.t.Context(), `SELECT pg_advisory_lock(7)`); err != nil {
+		c.t.Fatal(err)
+	}
+	for i := range maxUnderWay {
+		c.run(c.t.Context(), fmt.Sprint("holding ", i), `SELECT pg_advisory_xact_lock_shared(7)`)
+		c.until(func() bool { return c.underWay == i+1 && len(c.waiting) == 0 })
+	}
+	return func() {
+		c.t.Helper()
+		_, err := lock.ExecContext(context.Background(), `SELECT pg_advisory_unlock(7)`)
+		if err := errors.Join(err, lock.Close()); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+// until waits for a state of the queue.
+func (c *crowd) until(reached func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		c.combined.mu.Lock()
+		ok := reached()
+		c.combined.mu.Unlock()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatal("the queue is not as expected")
+		}
+	}
+}
+
+// run runs a statement beside others; its answer is kept by its name.
+func (c *crowd) run(ctx context.Context, name, text string, args ...any) {
+	c.calls.Go(func() {
+		rows, err := c.Exec(ctx, text, args...)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.errs[name], c.rows[name] = err, rows
+	})
+}
+
+// one returns a number that a query of the database's own finds.
+func (c *crowd) one(text string) (n int) {
+	c.t.Helper()
+	if err := c.db.QueryRow(text).Scan(&n); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+const insert = `INSERT INTO crowd (id) VALUES ($1)`
+
+func TestWhatWaitsIsSentTogether(t *testing.T) {
+	c := newCrowd(t)
+	letGo := c.hold()
+	gone, goAway := context.WithCancel(t.Context())
+	for i := range 10 {
+		c.run(t.Context(), fmt.Sprint(i), insert, fmt.Sprint(i))
+	}
+	c.run(gone, "gone", insert, "gone")
+	c.run(t.Context(), "nothing", `UPDATE crowd SET id = id WHERE id = 'nobody'`)
+	var found string
+	c.calls.Go(func() {
+		err := c.QueryRow(t.Context(), `SELECT id FROM crowd WHERE id = $1`, "nobody").Scan(&found)
+		if !errors.Is(err, sql.ErrNoRows) {
+			t.Errorf("a query for nothing: %v", err)
+		}
+	})
+	c.until(func() bool { return len(c.waiting) == 13 })
+	goAway()
+	letGo()
+	c.calls.Wait()
+	for name, err := range c.errs {
+		if want := map[string]error{"gone": context.Canceled}[name]; !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+	if c.rows["3"] != 1 || c.rows["nothing"] != 0 {
+		t.Errorf("changed rows: %v", c.rows)
+	}
+	if n := c.one(`SELECT count(*) FROM crowd`); n != 10 {
+		t.Errorf("%d rows, want 10", n)
+	}
+	if n := c.one(`SELECT count(DISTINCT xmin::text) FROM crowd`); n != 1 {
+		t.Errorf("%d transactions, want 1", n)
+	}
+}
+
+// Each caller gets the answer of their own statement.
+func TestOneThatFailsFailsAlone(t *testing.T) {
+	c := newCrowd(t)
+	letGo := c.hold()
+	for _, id := range []string{"a", "b", "c"} {
+		c.run(t.Context(), id, insert, id)
+	}
+	c.run(t.Context(), "again", insert, "b")
+	c.run(t.Context(), "null", insert, nil)
+	c.until(func() bool { return len(c.waiting) == 5 })
+	letGo()
+	c.calls.Wait()
+	failed := map[string]string{}
+	for name, err := range c.errs {
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) {
+			failed[name] = refused.Code
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Which of the two that insert b is refused, is open.
+	if len(failed) != 2 || failed["null"] != "23502" || failed["again"]+failed["b"] != "23505" {
+		t.Errorf("failed: %v", failed)
+	}
+	if n := c.one(`SELECT count(*) FROM crowd WHERE id IN ('a', 'b', 'c')`); n != 3 {
+		t.Errorf("%d of 3 rows", n)
+	}
+}
+
+// Nobody is told that a statement was carried out before it was committed with the others.
+func TestNobodySucceedsWhenTheSessionEnds(t *testing.T) {
+	c := newCrowd(t)
+	letGo := c.hold()
+	c.run(t.Context(), "first", insert, "first")
+	c.until(func() bool { return len(c.waiting) == 1 })
+	c.run(t.Context(), "ends", `SELECT pg_terminate_backend(pg_backend_pid())`)
+	c.until(func() bool { return len(c.waiting) == 2 })
+	c.run(t.Context(), "last", insert, "last")
+	c.until(func() bool { return len(c.waiting) == 3 })
+	letGo()
+	c.calls.Wait()
+	for _, name := range []string{"first", "ends", "last"} {
+		if c.errs[name] == nil {
+			t.Errorf("%s succeeded", name)
+		}
+	}
+	if n := c.one(`SELECT count(*) FROM crowd`); n != 0 {
+		t.Errorf("%d rows of a transaction that nobody committed", n)
+	}
+}
+
+// Who comes alone is answered alone.
+func TestNothingWaitsForCompany(t *testing.T) {
+	c := newCrowd(t)
+	for i := range 3 {
+		if rows, err := c.Exec(t.Context(), insert, fmt.Sprint(i)); err != nil || rows != 1 {
+			t.Fatal(rows, err)
+		}
+	}
+	if n := c.one(`SELECT count(DISTINCT xmin::text) FROM crowd`); n != 3 {
+		t.Errorf("%d transactions, want 3", n)
+	}
+	c.until(func() bool { return c.underWay == 0 })
+}
