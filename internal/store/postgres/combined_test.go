@@ -180,6 +180,30 @@ func TestNobodySucceedsWhenTheSessionEnds(t *testing.T) {
 	}
 }
 
+// Some failures come with the commit, after every statement was answered well.
+func TestACommitThatFailsIsNoSuccess(t *testing.T) {
+	c := newCrowd(t)
+	if _, err := c.db.Exec(`CREATE TABLE late (id text UNIQUE DEFERRABLE INITIALLY DEFERRED)`); err != nil {
+		t.Fatal(err)
+	}
+	letGo := c.hold()
+	for i := range 3 {
+		c.run(t.Context(), fmt.Sprint(i), `INSERT INTO late (id) VALUES ('same')`)
+	}
+	c.until(func() bool { return len(c.waiting) == 3 })
+	letGo()
+	c.calls.Wait()
+	succeeded := 0
+	for i := range 3 {
+		if c.errs[fmt.Sprint(i)] == nil {
+			succeeded++
+		}
+	}
+	if n := c.one(`SELECT count(*) FROM late`); n != 1 || succeeded != 1 {
+		t.Errorf("%d rows, %d of 3 succeeded; want one each", n, succeeded)
+	}
+}
+
 // Who comes alone is answered alone.
 func TestNothingWaitsForCompany(t *testing.T) {
 	c := newCrowd(t)
