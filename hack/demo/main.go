@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
 
@@ -101,7 +101,7 @@ type demo struct {
 func (d *demo) run(parent context.Context, use func(context.Context) error) (err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	go watchParent(ctx, func() { cancel(errors.New("the program that started the demo has ended")) })
+	go measure.WatchParent(ctx, func() { cancel(errors.New("the program that started the demo has ended")) })
 
 	defer func() {
 		if d.dir != "" {
@@ -143,7 +143,7 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 
 // prepare finds the programs and checks that nothing is in the way.
 func (d *demo) prepare() (err error) {
-	if d.root, err = findRoot(); err != nil {
+	if d.root, err = measure.FindRoot(); err != nil {
 		return err
 	}
 	for _, name := range []string{"lti-operator", "launch-handler", "configsync", "kubectl-lti"} {
@@ -338,43 +338,6 @@ In another terminal (%s is the kubectl of the demo):
 	<-ctx.Done()
 	fmt.Fprintln(d.out, "\nstopping …")
 	return nil
-}
-
-// findRoot is the repository, from anywhere inside it.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
-	}
-	for {
-		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if err == nil && strings.HasPrefix(string(mod), "module github.com/lti-operator/lti-operator\n") {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("run it inside the repository")
-		}
-		dir = parent
-	}
-}
-
-// watchParent notices that "go run" or make was killed, which does not reach this program by itself.
-func watchParent(ctx context.Context, gone func()) {
-	parent := os.Getppid()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if os.Getppid() != parent {
-				gone()
-				return
-			}
-		}
-	}
 }
 
 // portsFree tells which of the demo's ports is taken, if any.

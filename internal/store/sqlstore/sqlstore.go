@@ -3,7 +3,8 @@
 // postgres open a database, migrate it and hand their Engine to New.
 //
 // The statements are in the SQL that both engines understand the same way, so
-// that one suite over one text says something about both. They are right where
+// that one suite over one text says something about both; those of known.go are for
+// engines that can do more, and the same suite compares what comes of them. They are right where
 // transactions run one after the other (SQLite) as well as where each statement
 // sees what others committed before it began (PostgreSQL, READ COMMITTED): what
 // was read is not relied upon for what is written, unless a unique index or the
