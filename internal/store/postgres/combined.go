@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,14 +30,17 @@ const (
 // sent again one by one, so that each caller gets the answer of their own statement. None
 // is told that it succeeded before the commit.
 type combined struct {
-	db *sql.DB
-
-	mu       sync.Mutex
-	waiting  []*statement
-	underWay int
+	db       *sql.DB
+	gatherer sqlstore.Gatherer[*statement]
 }
 
 var _ sqlstore.Querier = (*combined)(nil)
+
+func newCombined(db *sql.DB) *combined {
+	c := &combined{db: db}
+	c.gatherer.Run, c.gatherer.Most, c.gatherer.UnderWay = c.send, maxTogether, maxUnderWay
+	return c
+}
 
 // statement is one of a caller, and its answer.
 type statement struct {
@@ -49,7 +51,6 @@ type statement struct {
 	into []any
 	rows int64
 	err  error
-	done chan struct{}
 }
 
 // QueryRow implements sqlstore.Querier.
@@ -76,42 +77,15 @@ func (c *combined) Exec(ctx context.Context, text string, args ...any) (rows int
 	return c.run(&statement{ctx: ctx, text: text, args: args})
 }
 
-// run sends a statement, perhaps with others, and waits for its answer.
+// run sends a statement, perhaps with others, and waits for its answer: not only until its context ends, since the answer goes
+// to what is the caller's, and is there in time, see together.
 func (c *combined) run(s *statement) (rows int64, err error) {
-	s.done = make(chan struct{})
-	c.mu.Lock()
-	c.waiting = append(c.waiting, s)
-	if c.underWay < maxUnderWay {
-		c.underWay++
-		go c.send()
-	}
-	c.mu.Unlock()
-	// Not only until its context ends: the answer goes to what is the caller's, and is there in time, see together.
-	<-s.done
+	c.gatherer.Do(s)
 	return s.rows, s.err
 }
 
-// send sends what waits until nothing does.
-func (c *combined) send() {
-	for {
-		c.mu.Lock()
-		n := min(len(c.waiting), maxTogether)
-		if n == 0 {
-			c.underWay--
-			c.mu.Unlock()
-			return
-		}
-		statements := c.waiting[:n:n]
-		if c.waiting = c.waiting[n:]; len(c.waiting) == 0 {
-			c.waiting = nil
-		}
-		c.mu.Unlock()
-		c.together(wanted(statements))
-		for _, s := range statements {
-			close(s.done)
-		}
-	}
-}
+// send sends the statements that are still wanted.
+func (c *combined) send(statements []*statement) { c.together(wanted(statements)) }
 
 // wanted leaves out the statements whose callers have gone.
 func wanted(statements []*statement) []*statement {

@@ -29,7 +29,7 @@ func newCrowd(t *testing.T) *crowd {
 	if _, err := s.db.Exec(`CREATE TABLE crowd (id text PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
 	}
-	return &crowd{combined: &combined{db: s.db}, t: t, errs: map[string]error{}, rows: map[string]int64{}}
+	return &crowd{combined: newCombined(s.db), t: t, errs: map[string]error{}, rows: map[string]int64{}}
 }
 
 // hold keeps all connections busy until the function that it returns is called.
@@ -44,7 +44,7 @@ func (c *crowd) hold() (letGo func()) {
 	}
 	for i := range maxUnderWay {
 		c.run(c.t.Context(), fmt.Sprint("holding ", i), `SELECT pg_advisory_xact_lock_shared(7)`)
-		c.until(func() bool { return c.underWay == i+1 && len(c.waiting) == 0 })
+		c.until(0, i+1)
 	}
 	return func() {
 		c.t.Helper()
@@ -55,18 +55,16 @@ func (c *crowd) hold() (letGo func()) {
 	}
 }
 
-// until waits for a state of the queue.
-func (c *crowd) until(reached func() bool) {
+// until waits until so many statements wait, and so many connections have some under way.
+func (c *crowd) until(waiting, underWay int) {
 	c.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		c.combined.mu.Lock()
-		ok := reached()
-		c.combined.mu.Unlock()
-		if ok {
+		w, u := c.gatherer.Waiting()
+		if w == waiting && u == underWay {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatal("the queue is not as expected")
+			c.t.Fatalf("%d wait and %d are under way, want %d and %d", w, u, waiting, underWay)
 		}
 	}
 }
@@ -108,7 +106,7 @@ func TestWhatWaitsIsSentTogether(t *testing.T) {
 			t.Errorf("a query for nothing: %v", err)
 		}
 	})
-	c.until(func() bool { return len(c.waiting) == 13 })
+	c.until(13, maxUnderWay)
 	goAway()
 	letGo()
 	c.calls.Wait()
@@ -137,7 +135,7 @@ func TestOneThatFailsFailsAlone(t *testing.T) {
 	}
 	c.run(t.Context(), "again", insert, "b")
 	c.run(t.Context(), "null", insert, nil)
-	c.until(func() bool { return len(c.waiting) == 5 })
+	c.until(5, maxUnderWay)
 	letGo()
 	c.calls.Wait()
 	failed := map[string]string{}
@@ -163,11 +161,11 @@ func TestNobodySucceedsWhenTheSessionEnds(t *testing.T) {
 	c := newCrowd(t)
 	letGo := c.hold()
 	c.run(t.Context(), "first", insert, "first")
-	c.until(func() bool { return len(c.waiting) == 1 })
+	c.until(1, maxUnderWay)
 	c.run(t.Context(), "ends", `SELECT pg_terminate_backend(pg_backend_pid())`)
-	c.until(func() bool { return len(c.waiting) == 2 })
+	c.until(2, maxUnderWay)
 	c.run(t.Context(), "last", insert, "last")
-	c.until(func() bool { return len(c.waiting) == 3 })
+	c.until(3, maxUnderWay)
 	letGo()
 	c.calls.Wait()
 	for _, name := range []string{"first", "ends", "last"} {
@@ -190,7 +188,7 @@ func TestACommitThatFailsIsNoSuccess(t *testing.T) {
 	for i := range 3 {
 		c.run(t.Context(), fmt.Sprint(i), `INSERT INTO late (id) VALUES ('same')`)
 	}
-	c.until(func() bool { return len(c.waiting) == 3 })
+	c.until(3, maxUnderWay)
 	letGo()
 	c.calls.Wait()
 	succeeded := 0
@@ -215,5 +213,5 @@ func TestNothingWaitsForCompany(t *testing.T) {
 	if n := c.one(`SELECT count(DISTINCT xmin::text) FROM crowd`); n != 3 {
 		t.Errorf("%d transactions, want 3", n)
 	}
-	c.until(func() bool { return c.underWay == 0 })
+	c.until(0, 0)
 }

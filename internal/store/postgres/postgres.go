@@ -100,8 +100,8 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 	s.Store, err = sqlstore.New(ctx, sqlstore.Engine{
 		Write: db, Read: db,
 		Dollar: true,
-		Reads:  &combined{db: db},
-		Writes: &combined{db: db},
+		Reads:  newCombined(db),
+		Writes: newCombined(db),
 		Claim:  ` FOR UPDATE SKIP LOCKED`,
 		Classify: func(err error, commit bool) sqlstore.Failure {
 			f := classify(err, commit)

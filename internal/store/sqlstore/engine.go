@@ -83,7 +83,7 @@ const (
 // second attempt would be a replay of the first.
 func (s *Store) inTx(ctx context.Context, what string, fn func(context.Context, *sql.Tx) error) error {
 	if s.engine.Group {
-		return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) { return s.group.run(ctx, s, fn) })
+		return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) { return s.inGroup(ctx, fn) })
 	}
 	return s.attempts(ctx, what, func(ctx context.Context) (Failure, error) {
 		tx, err := s.engine.Write.BeginTx(ctx, nil)

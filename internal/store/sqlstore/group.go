@@ -5,25 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // maxGroup bounds the calls that share a transaction, and with that how long the
 // first of them waits for the last.
 const maxGroup = 64
 
-// group lets transactions share a commit. While one transaction runs, the calls that
-// come are collected; together they are the next. Each is undone alone when it
-// fails, and none is told that it succeeded before the commit.
-//
-// A call that comes alone runs at once: nothing waits for company.
-type group struct {
-	mu      sync.Mutex
-	waiting []*member
-	running bool
-}
-
-// member is one call.
+// member is a call of inTx that shares its transaction, and with that a commit, with
+// those that come at the same time. Each is undone alone when it fails, and none is told
+// that it succeeded before the commit.
 type member struct {
 	ctx     context.Context //nolint:containedctx // that of the call
 	fn      func(context.Context, *sql.Tx) error
@@ -31,22 +21,14 @@ type member struct {
 	err     error
 	// panicked is what fn panicked with.
 	panicked any
-	done     chan struct{}
 }
 
-// run runs fn in a transaction, perhaps with others, and returns when that has ended.
-// The answer is what inTx makes of a transaction of its own.
-func (g *group) run(ctx context.Context, s *Store, fn func(context.Context, *sql.Tx) error) (Failure, error) {
-	m := &member{ctx: ctx, fn: fn, done: make(chan struct{})}
-	g.mu.Lock()
-	g.waiting = append(g.waiting, m)
-	if !g.running {
-		g.running = true
-		go g.lead(s)
-	}
-	g.mu.Unlock()
-	// Not only until ctx ends: fn writes to what is the caller's.
-	<-m.done
+// inGroup runs fn in a transaction, perhaps with others, and returns when that has ended:
+// not only until ctx ends, since fn writes to what is the caller's. The answer is what
+// inTx makes of a transaction of its own.
+func (s *Store) inGroup(ctx context.Context, fn func(context.Context, *sql.Tx) error) (Failure, error) {
+	m := &member{ctx: ctx, fn: fn}
+	s.group.Do(m)
 	if m.panicked != nil {
 		panic(m.panicked)
 	}
@@ -55,29 +37,8 @@ func (g *group) run(ctx context.Context, s *Store, fn func(context.Context, *sql
 
 // Waiting is the number of calls that wait for the transaction of others to end.
 func (s *Store) Waiting() int {
-	s.group.mu.Lock()
-	defer s.group.mu.Unlock()
-	return len(s.group.waiting)
-}
-
-// lead runs transactions until nobody waits.
-func (g *group) lead(s *Store) {
-	for {
-		g.mu.Lock()
-		n := min(len(g.waiting), maxGroup)
-		members := g.waiting[:n:n]
-		g.waiting = g.waiting[n:]
-		if n == 0 {
-			g.running, g.waiting = false, nil
-			g.mu.Unlock()
-			return
-		}
-		g.mu.Unlock()
-		s.together(members)
-		for _, m := range members {
-			close(m.done)
-		}
-	}
+	waiting, _ := s.group.Waiting()
+	return waiting
 }
 
 // errApart says that a transaction of several ended early, through no fault of most.

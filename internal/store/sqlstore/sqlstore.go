@@ -52,7 +52,7 @@ type Store struct {
 	known knownTexts
 
 	// group is for engines with Group, as are these statements.
-	group                    group
+	group                    Gatherer[*member]
 	savepoint, undo, release *sql.Stmt
 
 	grades  gradeStatements
@@ -68,6 +68,7 @@ var _ store.Store = (*Store)(nil)
 // also when New fails, which is to say that it closes them.
 func New(ctx context.Context, engine Engine, now func() time.Time) (*Store, error) {
 	s := &Store{engine: engine, now: now}
+	s.group.Run, s.group.Most, s.group.UnderWay = s.together, maxGroup, 1
 	s.known = knownTexts{s.text(findKnown), s.text(acceptKnown), s.text(redeemKnown), s.text(exchangeKnown), s.text(beginKnown)}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(ctx, "prepare", err), s.Close())
