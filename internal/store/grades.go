@@ -81,7 +81,8 @@ type NewGrade struct {
 	Key GradeKey
 	// Join is told what is known about the person in the activity, nil for nothing,
 	// and the grade: Subject and Activity are those of the launch, Address and State
-	// nil if the cell is new. It may be called more than once, and must not block.
+	// nil if the cell is new. Subject may be empty. With the same progress it leaves
+	// what it has made as it is. It may be called more than once, and must not block.
 	Join func(progress json.RawMessage, g *Grade) error
 }
 

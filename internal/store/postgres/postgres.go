@@ -100,7 +100,6 @@ func open(ctx context.Context, address func() (string, error), now func() time.T
 	s.Store, err = sqlstore.New(ctx, sqlstore.Engine{
 		Write: db, Read: db,
 		Dollar: true,
-		Reads:  newCombined(db),
 		Writes: newCombined(db),
 		Claim:  ` FOR UPDATE SKIP LOCKED`,
 		Classify: func(err error, commit bool) sqlstore.Failure {

@@ -104,7 +104,7 @@ func newLaunch(id, activity string, change func(*store.NewLaunch)) store.NewLaun
 }
 
 // What a launch costs is mostly what waiting for the database costs.
-func TestAKnownPersonCostsTwoStatements(t *testing.T) {
+func TestAKnownPersonCostsOneStatement(t *testing.T) {
 	s, trace := openTraced(t, pgtest.NewDatabase(t))
 	accept := func(id, activity string, change func(*store.NewLaunch)) (store.Launch, []string) {
 		t.Helper()
@@ -125,7 +125,7 @@ func TestAKnownPersonCostsTwoStatements(t *testing.T) {
 		"plain": func(n *store.NewLaunch) { n.Grade = nil },
 	} {
 		l, sent := accept(id, "a", change)
-		if len(sent) != 2 || !strings.HasPrefix(sent[0], "SELECT a.subject") || !strings.HasPrefix(sent[1], "WITH held AS") {
+		if len(sent) != 1 || !strings.HasPrefix(sent[0], "WITH person AS") {
 			t.Errorf("%s: sent %q", id, sent)
 		}
 		if l.Subject != "subject-first" {
@@ -221,6 +221,59 @@ func TestANewAddressCostsTwoStatements(t *testing.T) {
 		if got := addressOf(t, s); got != address {
 			t.Errorf("launch %d: the grade goes to %s", i, got)
 		}
+	}
+}
+
+// Of whom something is known, the grade must be read before it is known that it stays as it is.
+func TestKnownProgressCostsTwoStatements(t *testing.T) {
+	s, trace := openTraced(t, pgtest.NewDatabase(t))
+	joined := 0
+	join := func(progress json.RawMessage, g *store.Grade) error {
+		joined++
+		g.Address, g.State = json.RawMessage(`"there"`), json.RawMessage(fmt.Sprintf(`"%x"`, progress))
+		return nil
+	}
+	accept := func(id string, join func(json.RawMessage, *store.Grade) error) []string {
+		t.Helper()
+		trace.take()
+		if _, err := s.AcceptLaunch(t.Context(), newLaunch(id, "a", func(n *store.NewLaunch) { n.Grade.Join = join })); err != nil {
+			t.Fatal(err)
+		}
+		return trace.take()
+	}
+	report := func(progress string) {
+		t.Helper()
+		_, err := s.ReportProgress(t.Context(), store.ProgressReport{
+			Subject: "subject-first", Activity: "a",
+			Progress: func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(progress), nil },
+			Grade:    join,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	accept("first", join)
+	report(`"half"`)
+	joined = 0
+	if sent := accept("second", join); len(sent) != 2 || joined != 2 {
+		t.Errorf("joined %d times, sent %q", joined, sent)
+	}
+
+	// What changes before the second statement is seen by it.
+	joined = 0
+	sent := accept("third", func(progress json.RawMessage, g *store.Grade) error {
+		if err := join(progress, g); joined == 2 {
+			report(`"all"`)
+			return err
+		}
+		return nil
+	})
+	if len(sent) < 8 {
+		t.Errorf("sent %q", sent)
+	}
+	g, err := s.ListGrades(t.Context(), store.GradeFilter{Limit: 10})
+	if want := fmt.Sprintf(`"%x"`, `"all"`); err != nil || len(g) != 1 || string(g[0].State) != want {
+		t.Errorf("grades: %v, %v, want the state %s", g, err, want)
 	}
 }
 

@@ -19,10 +19,10 @@ type Engine struct {
 	Write, Read *sql.DB
 	// Dollar says that parameters are $1, $2, … instead of ?1, ?2, ….
 	Dollar bool
-	// Reads and Writes run single statements on the database of Write, the first those
-	// that change nothing. They are for engines that allow statements which change rows
-	// within WITH, and columns of other tables in RETURNING; nil for others.
-	Reads, Writes Querier
+	// Writes runs single statements on the database of Write. It is for engines that allow
+	// statements which change rows within WITH, and columns of other tables in RETURNING;
+	// nil for others.
+	Writes Querier
 	// LockID is what pg_advisory_xact_lock, or what there is for it, knows a key of Lock
 	// by. Nil without Writes.
 	LockID func(key string) int64

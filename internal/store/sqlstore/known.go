@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/lti-operator/lti-operator/internal/store"
 )
@@ -24,46 +25,10 @@ type Querier interface {
 type Row interface{ Scan(into ...any) error }
 
 // Most launches are those of people who are known, and say nothing new about them.
-// Where a statement can change several tables, such a launch is read and written in
-// one statement each, instead of a dozen of a transaction: what a launch costs is
-// mostly what waiting for the database costs.
+// Where a statement can change several tables, such a launch is accepted by one
+// statement, instead of a dozen of a transaction: what a launch costs is mostly what
+// waiting for the database costs.
 const (
-	// findKnown finds what decides whether there is anything new.
-	findKnown = `
-		SELECT a.subject, a.email, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory, p.issuer,
-			r.state, g.subject, g.activity, g.address, g.state, g.due_at
-		FROM person_links p
-		JOIN accounts a ON a.subject = p.subject
-		LEFT JOIN progress r ON r.subject = a.subject AND r.activity = ?3
-		LEFT JOIN grades g ON g.id = ?4
-		WHERE p.realm = ?1 AND p.lti_user_id = ?2`
-
-	// acceptKnown changes nothing when the nonce is spent, or when another transaction
-	// has the lock of the grade, whose address is replaced unless it is NULL. Of two
-	// launches at once, one that leads to another activity counts as the newer: the row
-	// is not that of this launch then.
-	acceptKnown = `
-		WITH held AS MATERIALIZED (
-			SELECT CASE WHEN CAST(?28 AS text) IS NULL THEN true ELSE pg_try_advisory_xact_lock(?29) END AS held
-		), spent AS (
-			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
-			SELECT ?19, CAST(?20 AS bytea), ?1, CAST(?21 AS bigint) FROM held WHERE held
-			ON CONFLICT (scope, nonce_hash) DO NOTHING
-			RETURNING launch_id
-		), moved AS (
-			UPDATE grades SET address = ?28, updated_at = CAST(?18 AS bigint) FROM spent
-			WHERE id = ?27 AND ?28 IS NOT NULL AND subject = ?25 AND activity = ?2
-		), enrolled AS (
-			INSERT INTO enrolments (subject, group_name, due_at, updated_at)
-			SELECT ?25, ?26, CAST(?18 AS bigint), CAST(?18 AS bigint) FROM spent WHERE ?26 <> '' ` + enrolAgain + `
-		), accepted AS (
-			INSERT INTO launches (` + launchFields + `)
-			SELECT launch_id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, CAST(?18 AS bigint) FROM spent
-			RETURNING id
-		)
-		INSERT INTO tickets (token_hash, kind, launch_id, expires_at)
-		SELECT CAST(?22 AS bytea), ?23, id, CAST(?24 AS bigint) FROM accepted`
-
 	// redeemKnown and exchangeKnown change nothing unless all is well.
 	redeemKnown = `
 		UPDATE tickets t SET used_at = ?3 FROM` + launchTables + `
@@ -89,46 +54,168 @@ const beginKnown = `
 	)
 	SELECT` + resultColumns + `, lease FROM results JOIN spent ON true WHERE id = ?1`
 
+// acceptKnown finds what decides whether a launch says anything new, accepts the launch
+// if it does not, and tells both. The grade, if there is one, must be as it is expected,
+// see knownGrade, and the nonce not spent.
+//
+// Tables that nothing is written to are left out, since the engine prepares to write to
+// them all the same: with enrols the person is to be in a group, ?34, and with moves the
+// address of the grade may be replaced, under the lock ?35. Nothing is changed while
+// another transaction has that. Of two launches at once, one that leads to another activity
+// counts as the newer: the row is not that of this launch then.
+func acceptKnown(enrols, moves bool) string {
+	from, address, group, others := `same`, `AND address = ?30`, `AND ?34 = ''`, ``
+	if enrols {
+		group = ``
+		others += `, enrolled AS (
+			INSERT INTO enrolments (subject, group_name, due_at, updated_at)
+			SELECT subject, ?34, CAST(?18 AS bigint), CAST(?18 AS bigint) FROM same JOIN spent ON true WHERE true ` + enrolAgain + `
+		)`
+	}
+	if moves {
+		from, address = `(SELECT FROM same WHERE pg_try_advisory_xact_lock(?35)) AS held`, ``
+		others += `, moved AS (
+			UPDATE grades g SET address = ?30, updated_at = CAST(?18 AS bigint) FROM same JOIN spent ON true
+			WHERE g.id = ?29 AND g.subject = same.subject AND g.activity = ?2
+		)`
+	}
+	return `
+		WITH person AS MATERIALIZED (
+			SELECT a.subject, a.email, a.email_key, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory,
+				p.issuer, r.state AS progress,
+				g.subject AS grade_subject, g.activity AS grade_activity, g.address, g.state, g.due_at
+			FROM person_links p
+			JOIN accounts a ON a.subject = p.subject
+			LEFT JOIN progress r ON r.subject = a.subject AND r.activity = ?2
+			LEFT JOIN grades g ON g.id = ?29
+			WHERE p.realm = ?5 AND p.lti_user_id = ?6
+		), same AS MATERIALIZED (
+			SELECT subject FROM person
+			WHERE active AND ?25 IN ('', subject) AND ?14 IN ('', issuer)
+				AND ?26 IN ('', given_name) AND ?27 IN ('', family_name)
+				AND (?28 = '' OR email_vouched OR email_key NOT IN ('', ?28))
+				AND (?29 = '' OR grade_subject = subject AND grade_activity = ?2 ` + address + ` AND state = ?31
+					AND due_at IS NOT DISTINCT FROM CAST(?32 AS bigint) AND progress IS NOT DISTINCT FROM ?33)
+				` + group + `
+		), spent AS (
+			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
+			SELECT ?19, CAST(?20 AS bytea), ?1, CAST(?21 AS bigint) FROM ` + from + `
+			ON CONFLICT (scope, nonce_hash) DO NOTHING
+			RETURNING launch_id
+		), accepted AS (
+			INSERT INTO launches (` + launchFields + `)
+			SELECT launch_id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, CAST(?18 AS bigint) FROM spent
+			RETURNING id
+		), issued AS (
+			INSERT INTO tickets (token_hash, kind, launch_id, expires_at)
+			SELECT CAST(?22 AS bytea), ?23, id, CAST(?24 AS bigint) FROM accepted
+			RETURNING launch_id
+		)` + others + `
+		SELECT EXISTS (SELECT FROM issued),
+			subject, email, email_vouched, given_name, family_name, active, in_directory, issuer,
+			progress, grade_subject, grade_activity, address, state, due_at
+		FROM person`
+}
+
 // knownTexts are the statements above in the engine's words.
-type knownTexts struct{ find, accept, redeem, exchange, begin string }
+type knownTexts struct {
+	// accept has one text without and one with enrols, each without and with moves.
+	accept                  [2][2]string
+	redeem, exchange, begin string
+}
 
 // acceptIfKnown accepts the launch of a person of whom it says nothing new, but
 // perhaps where the grade goes. It reports false, and has changed nothing, for any
 // other launch: those are left to a transaction, as is everything that a launch is
 // refused for.
 //
-// What was read may have changed before the launch is written. Then the launch came
-// first: it relies on the person's link, which the database checks, and on nothing
-// else that could be withdrawn.
+// Before it knows better, it expects the grade to be as a first launch leaves it. What
+// that is like, and what it was found to be, is compared by the statement that accepts
+// the launch, so that what has changed meanwhile is not overlooked.
 func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles string, now int64) (a account, accepted bool, err error) {
 	if s.engine.Writes == nil {
 		return account{}, false, nil
 	}
-	var grade gradeMove
-	err = s.read(ctx, "find person", func(ctx context.Context) error {
-		a, grade, accepted, err = nothingNew(ctx, s.engine.Reads, s.known.find, n)
-		return err
-	})
-	if err != nil || !accepted {
-		return account{}, false, err
+	var expected knownGrade
+	if n.Grade != nil {
+		fresh := store.Grade{Key: n.Grade.Key, Activity: n.Activity}
+		if err := n.Grade.Join(nil, &fresh); err != nil {
+			return account{}, false, foreign{err}
+		}
+		expected = knownGrade{id: fresh.Key.ID(), address: string(fresh.Address), state: string(fresh.State), dueAt: due(fresh.DueAt)}
 	}
-	var lock int64
-	if grade.address != nil {
-		lock = s.engine.LockID(gradeKey(grade.id))
+	var found knownPerson
+	for again := false; ; again = true {
+		err = s.write(ctx, "accept launch", func(ctx context.Context, q Querier) (err error) {
+			found, accepted, err = s.acceptAsExpected(ctx, q, n, roles, now, &expected)
+			return orNotFound(err)
+		})
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return account{}, false, nil
+		case err != nil || accepted:
+			return found.account, accepted, err
+		case again:
+			return account{}, false, nil
+		}
+		nothing, err := found.nothingNew(n, &expected)
+		if err != nil || !nothing {
+			return account{}, false, err
+		}
 	}
-	err = s.write(ctx, "accept launch", func(ctx context.Context, q Querier) error {
-		rows, err := q.Exec(ctx, s.known.accept, append(launchValues(n, roles, now),
-			n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
-			n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
-			a.subject, n.EnrolIn,
-			grade.id, grade.address, lock)...)
-		accepted = err == nil && rows == 1
-		return err
-	})
-	if err != nil || !accepted {
-		return account{}, false, err
+}
+
+// knownGrade is a grade as it is expected, and the address that it is to have; moves says
+// that it may have another one. id is empty for a launch without a grade, progress nil for
+// none.
+type knownGrade struct {
+	id, address, state string
+	moves              bool
+	dueAt              sql.NullInt64
+	progress           *string
+}
+
+// knownPerson is what was found of a person, and of the grade and the progress that a
+// launch of theirs is about; nil for NULL.
+type knownPerson struct {
+	account
+	issuer                                     string
+	progress, subject, activity, address, text *string
+	dueAt                                      sql.NullInt64
+}
+
+// acceptText returns acceptKnown for a launch that expects a grade, and the parameters
+// that it has for that.
+func (s *Store) acceptText(n *store.NewLaunch, expected *knownGrade) (text string, more []any) {
+	enrols, moves := 0, 0
+	if n.EnrolIn != "" {
+		enrols = 1
 	}
-	return a, true, nil
+	if expected.moves {
+		moves = 1
+		more = []any{s.engine.LockID(gradeKey(expected.id))}
+	}
+	return s.known.accept[enrols][moves], more
+}
+
+func (s *Store) acceptAsExpected(
+	ctx context.Context, q Querier, n *store.NewLaunch, roles string, now int64, expected *knownGrade,
+) (found knownPerson, accepted bool, err error) {
+	vouched := ""
+	if n.EmailVouched {
+		vouched = store.EmailKey(n.Profile.Email)
+	}
+	a := &found.account
+	text, more := s.acceptText(n, expected)
+	err = q.QueryRow(ctx, text, slices.Concat(launchValues(n, roles, now), []any{
+		n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
+		n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
+		n.DirectoryID, n.Profile.GivenName, n.Profile.FamilyName, vouched,
+		expected.id, expected.address, expected.state, expected.dueAt, expected.progress, n.EnrolIn,
+	}, more)...).Scan(&accepted,
+		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &found.issuer,
+		&found.progress, &found.subject, &found.activity, &found.address, &found.text, &found.dueAt)
+	return found, accepted, err
 }
 
 // write runs a statement that is a transaction of its own. It is started anew like
@@ -143,59 +230,37 @@ func (s *Store) write(ctx context.Context, what string, fn func(ctx context.Cont
 	})
 }
 
-// gradeMove is a grade that goes to another address; nil for the one it had.
-type gradeMove struct {
-	id      string
-	address *string
-}
-
-// nothingNew reads the account of the person who launches, and tells whether the
-// launch leaves the account, the person's link and the grade as they are, all but the
-// address of that. Moodle, over LTI 1.2, has a new one for each launch.
-func nothingNew(ctx context.Context, q Querier, query string, n *store.NewLaunch) (a account, move gradeMove, nothing bool, err error) {
-	var (
-		issuer                                     string
-		progress, subject, activity, address, text *string // nil for NULL
-		dueAt                                      *int64
-	)
-	if n.Grade != nil {
-		move.id = n.Grade.Key.ID()
-	}
-	err = q.QueryRow(ctx, query, n.Realm, n.LTIUserID, n.Activity, move.id).Scan(
-		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &issuer,
-		&progress, &subject, &activity, &address, &text, &dueAt)
+// nothingNew tells whether a launch leaves the account, the person's link and the grade
+// as they were found, all but the address of the grade, and expects them to be so. Moodle,
+// over LTI 1.2, has a new address for each launch.
+func (p *knownPerson) nothingNew(n *store.NewLaunch, expected *knownGrade) (bool, error) {
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return account{}, gradeMove{}, false, nil
-	case err != nil:
-		return account{}, gradeMove{}, false, err
-	case !a.active, cmp.Or(n.DirectoryID, a.subject) != a.subject, cmp.Or(n.Issuer, issuer) != issuer, a.refreshed(n) != a:
-		return account{}, gradeMove{}, false, nil
+	case !p.active, cmp.Or(n.DirectoryID, p.account.subject) != p.account.subject,
+		cmp.Or(n.Issuer, p.issuer) != p.issuer, p.refreshed(n) != p.account:
+		return false, nil
 	case n.Grade == nil:
-		return a, gradeMove{}, true, nil
-	case subject == nil || *subject != a.subject || *activity != n.Activity:
-		return account{}, gradeMove{}, false, nil
+		return true, nil
+	case p.subject == nil || *p.subject != p.account.subject || *p.activity != n.Activity:
+		return false, nil
 	}
 	before := store.Grade{
-		Key: n.Grade.Key, Subject: *subject, Activity: *activity,
-		Address: json.RawMessage(*address), State: json.RawMessage(*text),
-	}
-	if dueAt != nil {
-		before.DueAt = fromMicros(*dueAt)
+		Key: n.Grade.Key, Subject: *p.subject, Activity: *p.activity,
+		Address: json.RawMessage(*p.address), State: json.RawMessage(*p.text), DueAt: fromDue(p.dueAt),
 	}
 	after := before
 	var known json.RawMessage
-	if progress != nil {
-		known = json.RawMessage(*progress)
+	if p.progress != nil {
+		known = json.RawMessage(*p.progress)
 	}
 	if err := n.Grade.Join(known, &after); err != nil {
-		return account{}, gradeMove{}, false, foreign{err}
+		return false, foreign{err}
 	}
-	if to := string(after.Address); to != *address {
-		move.address = &to
-		before.Address = after.Address
+	*expected = knownGrade{
+		id: expected.id, address: string(after.Address), moves: string(after.Address) != *p.address,
+		state: *p.text, dueAt: p.dueAt, progress: p.progress,
 	}
-	return a, move, sameGrade(&before, &after), nil
+	before.Address = after.Address
+	return sameGrade(&before, &after), nil
 }
 
 // beginIfKnown finds a result that is there, as that of most launches is, and spends a

@@ -69,7 +69,12 @@ var _ store.Store = (*Store)(nil)
 func New(ctx context.Context, engine Engine, now func() time.Time) (*Store, error) {
 	s := &Store{engine: engine, now: now}
 	s.group.Run, s.group.Most, s.group.UnderWay = s.together, maxGroup, 1
-	s.known = knownTexts{s.text(findKnown), s.text(acceptKnown), s.text(redeemKnown), s.text(exchangeKnown), s.text(beginKnown)}
+	s.known = knownTexts{redeem: s.text(redeemKnown), exchange: s.text(exchangeKnown), begin: s.text(beginKnown)}
+	for enrols := range s.known.accept {
+		for moves := range s.known.accept[enrols] {
+			s.known.accept[enrols][moves] = s.text(acceptKnown(enrols == 1, moves == 1))
+		}
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(ctx, "prepare", err), s.Close())
 	}
@@ -177,7 +182,6 @@ func (s *Store) prepare(ctx context.Context) error {
 func (s *Store) Lookups() map[string][]any {
 	return map[string][]any{
 		s.text(accountByLink):          {"realm", "user"},
-		s.text(findKnown):              {"realm", "user", "activity", "grade"},
 		s.text(accountByEmail):         {"u@example.edu"},
 		s.text(readAccount):            {"realm", "user"},
 		s.text(findPending):            {hashNonce("token")},
