@@ -9,10 +9,14 @@ import (
 	"runtime/metrics"
 )
 
-// headroom is how much may be allocated before the heap is collected again, however little lives in it. With the default of
-// Go, which lets the heap double, a handler with a small table collects it every hundred launches, and spends a seventh of
-// its time on that.
-const headroom = 24 << 20
+// What may be allocated before the heap is collected again. With the default of Go, which lets the heap double, a handler
+// with a small table collects it every hundred launches, and spends a seventh of its time on that. What a collection costs
+// goes with what lives, so that the room for it does too, up to a bound: 10,000 activities are 20 MiB.
+const (
+	leastHeadroom, mostHeadroom = 24 << 20, 64 << 20
+	// timesLive is how much of what lives it is between those.
+	timesLive = 3
+)
 
 // keepHeadroom adapts how often the heap is collected to what lives in it, whenever it was collected. Whoever sets GOGC
 // knows better; GOMEMLIMIT holds in any case.
@@ -45,5 +49,6 @@ func collectAt(live uint64) int {
 	if live == 0 {
 		return least
 	}
+	headroom := min(mostHeadroom, max(leastHeadroom, timesLive*live))
 	return int(min(most, max(least, headroom*100/live)))
 }
