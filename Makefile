@@ -167,7 +167,7 @@ bench-control-plane: build ## Measure the operator with 10,000 activities; less 
 	assets="$$(hack/controlplane/build.sh)" && KUBEBUILDER_ASSETS="$$assets" go run ./hack/bench/controlplane $(BENCH)
 
 .PHONY: bench-launches
-bench-launches: build hack/peers/node_modules/.stamp ## Measure what launches cost, beside what others need; quickly with BENCH='--scenarios=tool13 --rounds=1 --launches=300 --learners=300'.
+bench-launches: hack/peers/node_modules/.stamp ## Measure what launches cost, beside what others need; quickly with BENCH='--scenarios=tool13 --rounds=1 --launches=300 --learners=300'.
 	hack/tools/ensure.sh node postgres
 	go run ./hack/bench/launches $(BENCH)
 

@@ -126,13 +126,8 @@ func (b *bench) start(ctx context.Context) (err error) {
 		return err
 	}
 	b.secret = rand.Text()
-	b.handler = filepath.Join(b.flags.Bin, "launch-handler")
-	if b.flags.Profile != "" {
-		if b.handler, err = b.buildForProfiles(ctx); err != nil {
-			return err
-		}
-	} else if _, err := os.Stat(b.handler); err != nil {
-		return fmt.Errorf("%s is missing: run \"make build\"", b.handler)
+	if err := b.buildHandler(ctx); err != nil {
+		return err
 	}
 	if err := b.startDatabase(ctx); err != nil {
 		return err
@@ -336,13 +331,17 @@ func (b *bench) build(ctx context.Context, path, what string, flags ...string) e
 	return nil
 }
 
-func (b *bench) buildForProfiles(ctx context.Context) (handler string, err error) {
-	b.say("building a launch handler that writes CPU profiles")
-	if err := makeFolders(b.flags.Profile); err != nil {
-		return "", err
+// buildHandler compiles the launch handler, so that what is measured is what is in the checkout.
+func (b *bench) buildHandler(ctx context.Context) error {
+	b.say("building the launch handler")
+	b.handler = b.file("launch-handler")
+	if b.flags.Profile == "" {
+		return b.build(ctx, b.handler, "./cmd/launch-handler")
 	}
-	handler = b.file("launch-handler-profile")
-	return handler, b.build(ctx, handler, "./cmd/launch-handler", "-tags=cpuprofile")
+	if err := makeFolders(b.flags.Profile); err != nil {
+		return err
+	}
+	return b.build(ctx, b.handler, "./cmd/launch-handler", "-tags=cpuprofile")
 }
 
 // warmUp lets everybody launch once, so that all are known, and finds the paces.

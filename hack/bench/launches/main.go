@@ -53,15 +53,14 @@ type flags struct {
 
 	Overload            float64       `help:"How many times its capacity a handler is asked for." default:"10"`
 	OverloadFor         time.Duration `help:"How long that lasts." default:"20s"`
-	OverloadConnections int           `help:"How many connections it gets at most, as an ingress would open them. A handler takes 4,096 unless told otherwise, and closes idle ones when these are taken." default:"4000"`
+	OverloadConnections int           `help:"How many connections it gets at most, as an ingress would open them. A handler takes 1,024 unless told otherwise, and closes idle ones when these are taken." default:"1000"`
 
 	ServerCore   int `help:"Core of the server under test." default:"0"`
 	DriverCore   int `help:"Core of this program." default:"1"`
 	DatabaseCore int `help:"Core of PostgreSQL; -1: that of this program." default:"-1"`
 
-	Bin     string `help:"Folder with launch-handler." default:"bin" type:"existingdir"`
 	JSON    string `help:"File to write every figure to." type:"path" placeholder:"FILE"`
-	Profile string `help:"Folder for CPU profiles of the launch handler, one for each scenario, phase and round. It is then one that is built for that." type:"path" placeholder:"DIR"`
+	Profile string `help:"Folder for CPU profiles of the launch handler, one for each scenario, phase and round. The handler is then built for that." type:"path" placeholder:"DIR"`
 	Logs    string `help:"Folder to keep logs in. Left out: they are removed." type:"path" placeholder:"DIR"`
 }
 
