@@ -31,7 +31,7 @@ type flags struct {
 	Store          string     `help:"Where launches and grades are kept: sqlite:FILE, postgres://… or postgres-file:FILE with such an address in it." required:"" placeholder:"KIND:WHERE" env:"STORE"`
 	Working        int        `help:"How many requests to the public address are worked on at once; 0 for 8 per CPU and 24 more." default:"0" env:"WORKING"`
 	Waiting        int        `help:"How many requests wait meanwhile; the others are refused." default:"1024" env:"WAITING"`
-	Connections    int        `help:"How many connections the public address has at once." default:"4096" env:"CONNECTIONS"`
+	Connections    int        `help:"How many connections the public address has at once." default:"1024" env:"CONNECTIONS"`
 	LogLevel       slog.Level `help:"Log level: debug, info, warn or error." default:"info" env:"LOG_LEVEL"`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`

@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// defaultConnections is how many connections the public listener has at once unless told otherwise. What an ingress keeps
-// open is far less.
-const defaultConnections = 4096
+// defaultConnections is how many connections the public listener has at once unless told otherwise: as many as requests may
+// wait. With more, what an ingress sends when thousands come at once would all be read before most of it is refused, which
+// takes longer than those should wait who are let in.
+const defaultConnections = 1024
 
 // connections are those of the public server. Their number is bounded, which bounds what everything else costs that a
 // request can cause before it is let in. When all are taken, clients are told to leave with their answers, and connections

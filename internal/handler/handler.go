@@ -55,7 +55,7 @@ type Options struct {
 	// Registry receives the metrics; a new one by default.
 	Registry *prometheus.Registry
 	// Working and Waiting are how many requests are worked on at once, and how many wait meanwhile; see admission.Options
-	// for what 0 means. Connections is how many the public listener has at once, 4096 if 0.
+	// for what 0 means. Connections is how many the public listener has at once, 1024 if 0.
 	Working, Waiting, Connections int
 }
 
