@@ -117,7 +117,7 @@ func (p *parser) nested(read func(*parser) (any, bool)) (any, bool) {
 }
 
 func (p *parser) object() (any, bool) {
-	members := map[string]any{}
+	members := make(map[string]any, p.expected())
 	if p.take('}') {
 		return members, true
 	}
@@ -142,6 +142,15 @@ func (p *parser) object() (any, bool) {
 			return nil, false
 		}
 	}
+}
+
+// expected is how many members an object may have, so that those of a launch, two dozen or
+// more, are put where there is room for them.
+func (p *parser) expected() int {
+	if p.depth == 1 && len(p.text) > 1024 {
+		return 28
+	}
+	return 0
 }
 
 func (p *parser) array() (any, bool) {
@@ -206,52 +215,50 @@ func (p *parser) str() (string, bool) {
 	if !p.skip(`"`) {
 		return "", false
 	}
-	start := p.at
-	for ; p.at < len(p.text); p.at++ {
-		switch c := p.text[p.at]; {
-		case c == '"':
-			s := p.text[start:p.at]
-			p.at++
-			return s, true
-		case c == '\\':
-			return p.escaped(start)
-		case c < ' ':
-			return "", false
-		}
+	s := p.characters()
+	if p.skip(`"`) {
+		return s, true
 	}
-	return "", false
+	return p.escaped(s)
 }
 
-// escaped reads the rest of a string, from its first backslash on.
-func (p *parser) escaped(start int) (string, bool) {
-	var b strings.Builder
-	b.WriteString(p.text[start:p.at])
-	for p.at < len(p.text) {
-		switch c := p.text[p.at]; {
-		case c == '"':
-			p.at++
-			return b.String(), true
-		case c == '\\':
-			r, ok := p.escape()
-			if !ok {
-				return "", false
-			}
-			b.WriteRune(r)
-		case c < ' ':
-			return "", false
-		default:
-			b.WriteByte(c)
-			p.at++
+// characters reads the part of a string that stands for itself.
+func (p *parser) characters() string {
+	rest := p.text[p.at:]
+	for i := range len(rest) {
+		if c := rest[i]; c == '"' || c == '\\' || c < ' ' {
+			p.at += i
+			return rest[:i]
 		}
 	}
-	return "", false
+	p.at = len(p.text)
+	return rest
+}
+
+// escaped reads the rest of a string, which does not end after what was read of it.
+func (p *parser) escaped(read string) (string, bool) {
+	var b strings.Builder
+	// As much again, or a bit more: addresses, in which some escape each slash.
+	b.Grow(2*len(read) + 32)
+	b.WriteString(read)
+	for {
+		r, ok := p.escape()
+		if !ok {
+			return "", false
+		}
+		b.WriteRune(r)
+		b.WriteString(p.characters())
+		if p.skip(`"`) {
+			return b.String(), true
+		}
+	}
 }
 
 // escape reads a backslash and what it escapes. Half a surrogate pair becomes
 // U+FFFD.
 func (p *parser) escape() (rune, bool) {
 	const from, to = `"\/bfnrt`, "\"\\/\b\f\n\r\t"
-	if p.at+1 == len(p.text) {
+	if len(p.text)-p.at < 2 || p.text[p.at] != '\\' {
 		return 0, false
 	}
 	c := p.text[p.at+1]
