@@ -5,6 +5,7 @@
 package web
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
@@ -190,7 +191,11 @@ func ReadForm(rw http.ResponseWriter, r *http.Request) (lti.Params, error) {
 	if !IsForm(r) {
 		return nil, lti.Refuse(lti.RequestMalformed, "Content-Type must be application/x-www-form-urlencoded")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, MaxFormBytes))
+	var body bytes.Buffer
+	if 0 < r.ContentLength && r.ContentLength <= MaxFormBytes {
+		body.Grow(int(r.ContentLength) + bytes.MinRead) // or it grows several times
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(rw, r.Body, MaxFormBytes))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, lti.Refuse(lti.RequestTooLarge, "at most %d bytes", tooLarge.Limit)
@@ -198,7 +203,7 @@ func ReadForm(rw http.ResponseWriter, r *http.Request) (lti.Params, error) {
 	if err != nil {
 		return nil, lti.Refuse(lti.RequestMalformed, "the body ended early").Because(err)
 	}
-	return lti.ParseForm(string(body))
+	return lti.ParseForm(body.String())
 }
 
 // TopLevel tells whether the answer will replace the page of a window, and known whether the browser says so

@@ -170,30 +170,30 @@ func (c *StateCodec) Seal(s State) (string, error) {
 // StateInvalid or StateExpired; platform and browser are for the caller to
 // compare.
 func (c *StateCodec) Open(text string, now time.Time) (State, error) {
-	invalid := lti.Refuse(lti.StateInvalid, "state is not signed by us")
+	invalid := func() (State, error) { return State{}, lti.Refuse(lti.StateInvalid, "state is not signed by us") }
 	i := strings.LastIndexByte(text, '.')
 	if i < 0 || !strings.HasPrefix(text, statePrefix) {
-		return State{}, invalid
+		return invalid()
 	}
 	// Strict, or the last character would have several spellings.
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(text[i+1:])
 	if err != nil {
-		return State{}, invalid
+		return invalid()
 	}
 	ok := false
 	for _, k := range c.keys {
 		ok = hmac.Equal(stateMAC(k, text[:i]), sum) || ok
 	}
 	if !ok {
-		return State{}, invalid
+		return invalid()
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(text[len(statePrefix):i])
 	if err != nil {
-		return State{}, invalid
+		return invalid()
 	}
 	var p statePayload
 	if err := json.Unmarshal(payload, &p); err != nil {
-		return State{}, invalid
+		return invalid()
 	}
 	s := State{p.Platform, p.Nonce, p.Browser, p.TargetLink, p.Deployment, p.Target, p.Storage, time.Unix(p.Expires, 0).UTC()}
 	if !now.Before(s.ExpiresAt) {
