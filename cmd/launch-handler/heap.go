@@ -13,7 +13,7 @@ import (
 // with a small table collects it every hundred launches, and spends a seventh of its time on that. What a collection costs
 // goes with what lives, so that the room for it does too, up to a bound: 10,000 activities are 20 MiB.
 const (
-	leastHeadroom, mostHeadroom = 24 << 20, 64 << 20
+	leastHeadroom, mostHeadroom = 48 << 20, 64 << 20
 	// timesLive is how much of what lives it is between those.
 	timesLive = 3
 )
@@ -43,9 +43,9 @@ func (c *collection) next() {
 }
 
 // collectAt is the value of GOGC that leaves that headroom beside so many live bytes. It is at least 100, Go's default, so that
-// a large heap is not collected more often than elsewhere, and at most 600, since what lives may grow before the next time.
+// a large heap is not collected more often than elsewhere, and at most 1000, since what lives may grow before the next time.
 func collectAt(live uint64) int {
-	const least, most = 100, 600
+	const least, most = 100, 1000
 	if live == 0 {
 		return least
 	}
