@@ -258,10 +258,11 @@ func ratiosTool13(c *Comparison) *measure.Report {
 	}
 	report.Add("ours: memory idle", float64(us.IdleMemory)/measure.MiB, 80, "MiB")
 	if floor := c.subject(theFloor); floor != nil {
-		ratio := func(steps ...string) float64 { return us.cpu(steps...).median() / floor.cpu(steps...).median() }
-		report.Add("ours / floor: server CPU, login and launch", ratio(stepLogin, stepLaunch), 1.5, "×")
-		report.Tell("… login", ratio(stepLogin), "×")
-		report.Tell("… launch", ratio(stepLaunch), "×")
+		ratio := us.perRound(floor, stepLogin, stepLaunch)
+		report.Add("ours / floor: server CPU, login and launch", ratio.median(), 1.5, "×")
+		report.Tell("… login", us.perRound(floor, stepLogin).median(), "×")
+		report.Tell("… launch", us.perRound(floor, stepLaunch).median(), "×")
+		report.Note("ours / floor: server CPU by round %s", ratio)
 	}
 	for _, name := range []string{ltijs, ltijsJWKS} {
 		they := c.subject(name)
@@ -269,7 +270,9 @@ func ratiosTool13(c *Comparison) *measure.Report {
 			continue
 		}
 		step := of(closed, stepComplete)
-		report.AddAtLeast(name+" / ours: server CPU, complete launch", they.figure(step, serverCPU).median()/us.figure(step, serverCPU).median(), 20, "×")
+		ratio := they.perRound(us, stepLogin, stepLaunch, stepArrive)
+		report.AddAtLeast(name+" / ours: server CPU, complete launch", ratio.median(), 20, "×")
+		report.Note("%s / ours: server CPU by round %s", name, ratio)
 		report.Tell("… with PostgreSQL's",
 			(they.figure(step, serverCPU).median()+they.figure(step, databaseCPU).median())/
 				(us.figure(step, serverCPU).median()+us.figure(step, databaseCPU).median()), "×")
