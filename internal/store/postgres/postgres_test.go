@@ -277,6 +277,56 @@ func TestKnownProgressCostsTwoStatements(t *testing.T) {
 	}
 }
 
+// A grade may be as a launch expects it in all but one thing.
+func TestAGradeThatIsNotAsExpectedIsLeftToATransaction(t *testing.T) {
+	s, trace := openTraced(t, pgtest.NewDatabase(t))
+	due := time.Now().Add(time.Hour).Truncate(time.Microsecond)
+	accept := func(id string, due time.Time, change func(*store.NewLaunch)) int {
+		t.Helper()
+		trace.take()
+		_, err := s.AcceptLaunch(t.Context(), newLaunch(id, "a", func(n *store.NewLaunch) {
+			n.Grade.Join = func(_ json.RawMessage, g *store.Grade) error {
+				g.Address, g.State, g.DueAt = json.RawMessage(`"there"`), json.RawMessage(`0`), due
+				return nil
+			}
+			if change != nil {
+				change(n)
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(trace.take())
+	}
+	grade := func() store.Grade {
+		t.Helper()
+		all, err := s.ListGrades(t.Context(), store.GradeFilter{Limit: 10})
+		if err != nil || len(all) != 1 {
+			t.Fatalf("grades: %v, %v", all, err)
+		}
+		return all[0]
+	}
+	accept("first", due, nil)
+	if n := accept("same", due, nil); n != 1 {
+		t.Errorf("a grade as it was: %d statements", n)
+	}
+	if n := accept("later", due.Add(time.Minute), nil); n < 6 || !grade().DueAt.Equal(due.Add(time.Minute)) {
+		t.Errorf("due later: %d statements, grade %+v", n, grade())
+	}
+
+	// As where accounts were found to be those of one person, and only some rows follow.
+	due = due.Add(time.Minute)
+	accept("other", due, func(n *store.NewLaunch) {
+		n.LTIUserID, n.Profile.Email, n.Grade = "other", "other@example.edu", nil
+	})
+	if _, err := s.db.Exec(`UPDATE grades SET subject = 'subject-other'`); err != nil {
+		t.Fatal(err)
+	}
+	if n := accept("again", due, nil); n < 6 || grade().Subject != "subject-first" {
+		t.Errorf("a grade of somebody else: %d statements, grade %+v", n, grade())
+	}
+}
+
 // Whoever has read a grade, and writes it as a whole, must not undo what a launch says meanwhile.
 func TestANewAddressWaitsForWhoChangesTheGrade(t *testing.T) {
 	s, _ := openTraced(t, pgtest.NewDatabase(t))
