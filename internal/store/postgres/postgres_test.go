@@ -155,11 +155,21 @@ func TestAKnownPersonCostsOneStatement(t *testing.T) {
 
 	// Anything new is left to a transaction.
 	for id, change := range map[string]func(*store.NewLaunch){
-		"name":  func(n *store.NewLaunch) { n.Profile.GivenName = "Zoe" },
-		"vouch": func(n *store.NewLaunch) { n.EmailVouched = true },
+		"given name":  func(n *store.NewLaunch) { n.Profile.GivenName = "Zoe" },
+		"family name": func(n *store.NewLaunch) { n.Profile.FamilyName = "Smit" },
+		"vouch":       func(n *store.NewLaunch) { n.EmailVouched = true },
 		"issuer": func(n *store.NewLaunch) {
 			n.Issuer, n.PreviousIssuers = "https://new.example", []string{"https://lms.example"}
 		},
+	} {
+		if _, sent := accept(id, "a", func(n *store.NewLaunch) {
+			n.Grade, n.Issuer, n.Profile.GivenName = nil, "", "" // which says nothing new
+			change(n)
+		}); len(sent) < 5 {
+			t.Errorf("%s: sent %q", id, sent)
+		}
+	}
+	for id, change := range map[string]func(*store.NewLaunch){
 		"link": func(n *store.NewLaunch) { n.Grade.Key.ResourceLinkID = "2" },
 		"address": func(n *store.NewLaunch) {
 			n.Grade.Join = func(_ json.RawMessage, g *store.Grade) error {
@@ -175,11 +185,21 @@ func TestAKnownPersonCostsOneStatement(t *testing.T) {
 		},
 	} {
 		if _, sent := accept(id, "a", func(n *store.NewLaunch) {
-			n.Issuer = "" // which says nothing new
+			n.Issuer, n.Profile.GivenName = "", ""
 			change(n)
 		}); len(sent) < 6 {
 			t.Errorf("%s: sent %q", id, sent)
 		}
+	}
+	another := func(n *store.NewLaunch) {
+		n.LTIUserID, n.Profile, n.Grade = "another", store.Profile{Email: "another@example.edu"}, nil
+	}
+	accept("another", "a", another)
+	if _, sent := accept("directory", "a", func(n *store.NewLaunch) {
+		another(n)
+		n.DirectoryID, n.MayCreateUser, n.CandidateSubject = "subject-in-directory", false, ""
+	}); len(sent) < 6 {
+		t.Errorf("an account of the directory: sent %q", sent)
 	}
 	if _, sent := accept("activity", "b", func(n *store.NewLaunch) { n.Issuer = "" }); len(sent) < 6 {
 		t.Errorf("another activity: sent %q", sent)
@@ -310,9 +330,41 @@ func TestAGradeThatIsNotAsExpectedIsLeftToATransaction(t *testing.T) {
 	if n := accept("same", due, nil); n != 1 {
 		t.Errorf("a grade as it was: %d statements", n)
 	}
+	if err := s.ChangeGrade(t.Context(), grade().Key.ID(), func(g *store.Grade) error {
+		g.State = json.RawMessage(`"parked"`)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := accept("parked", due, nil); n < 6 || string(grade().State) != `0` {
+		t.Errorf("a grade that was parked: %d statements, grade %+v", n, grade())
+	}
 	if n := accept("later", due.Add(time.Minute), nil); n < 6 || !grade().DueAt.Equal(due.Add(time.Minute)) {
 		t.Errorf("due later: %d statements, grade %+v", n, grade())
 	}
+
+	// What became known was nothing to send then, and is now.
+	_, err := s.ReportProgress(t.Context(), store.ProgressReport{
+		Subject: "subject-first", Activity: "a",
+		Progress: func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`"all"`), nil },
+		Grade:    func(json.RawMessage, *store.Grade) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept("known", due, func(n *store.NewLaunch) {
+		n.Grade.Join = func(progress json.RawMessage, g *store.Grade) error {
+			g.Address, g.State, g.DueAt = json.RawMessage(`"there"`), json.RawMessage(`0`), due.Add(time.Minute)
+			if progress != nil {
+				g.State = json.RawMessage(`1`)
+			}
+			return nil
+		}
+	})
+	if state := string(grade().State); state != `1` {
+		t.Errorf("what was known is not sent: state %s", state)
+	}
+	accept("reset", due.Add(time.Minute), nil)
 
 	// As where accounts were found to be those of one person, and only some rows follow.
 	due = due.Add(time.Minute)
