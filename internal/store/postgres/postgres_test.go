@@ -379,6 +379,32 @@ func TestAGradeThatIsNotAsExpectedIsLeftToATransaction(t *testing.T) {
 	}
 }
 
+// Where everything is as expected, and the launch is not accepted, the same statement would not accept it either.
+func TestAReplayIsNotTriedTwice(t *testing.T) {
+	s, trace := openTraced(t, pgtest.NewDatabase(t))
+	for id, change := range map[string]func(*store.NewLaunch){
+		"with a grade":    nil,
+		"without a grade": func(n *store.NewLaunch) { n.Grade = nil },
+	} {
+		launch := newLaunch(id, "a", change)
+		if _, err := s.AcceptLaunch(t.Context(), launch); err != nil {
+			t.Fatal(err)
+		}
+		launch.ID = "again " + id
+		trace.take()
+		_, err := s.AcceptLaunch(t.Context(), launch)
+		tried := 0
+		for _, text := range trace.take() {
+			if strings.HasPrefix(text, "WITH person AS") {
+				tried++
+			}
+		}
+		if !errors.Is(err, store.ErrReplayed) || tried != 1 {
+			t.Errorf("%s: tried %d times, %v", id, tried, err)
+		}
+	}
+}
+
 // Whoever has read a grade, and writes it as a whole, must not undo what a launch says meanwhile.
 func TestANewAddressWaitsForWhoChangesTheGrade(t *testing.T) {
 	s, _ := openTraced(t, pgtest.NewDatabase(t))

@@ -414,7 +414,10 @@ func (s *Store) ForgetLineItem(ctx context.Context, l store.Link, url string) er
 }
 
 func due(t time.Time) sql.NullInt64 {
-	return sql.NullInt64{Int64: micros(t), Valid: !t.IsZero()}
+	if t.IsZero() {
+		return sql.NullInt64{}
+	}
+	return sql.NullInt64{Int64: micros(t), Valid: true}
 }
 
 func fromDue(m sql.NullInt64) time.Time {

@@ -131,7 +131,8 @@ type knownTexts struct {
 //
 // Before it knows better, it expects the grade to be as a first launch leaves it. What
 // that is like, and what it was found to be, is compared by the statement that accepts
-// the launch, so that what has changed meanwhile is not overlooked.
+// the launch, so that what has changed meanwhile is not overlooked. Where it was found to be
+// as expected, something else was in the way, such as a nonce that is spent.
 func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles string, now int64) (a account, accepted bool, err error) {
 	if s.engine.Writes == nil {
 		return account{}, false, nil
@@ -158,10 +159,11 @@ func (s *Store) acceptIfKnown(ctx context.Context, n *store.NewLaunch, roles str
 		case again:
 			return account{}, false, nil
 		}
-		nothing, err := found.nothingNew(n, &expected)
-		if err != nil || !nothing {
+		next, nothing, err := found.nothingNew(n)
+		if err != nil || !nothing || next == expected {
 			return account{}, false, err
 		}
+		expected = next
 	}
 }
 
@@ -231,17 +233,17 @@ func (s *Store) write(ctx context.Context, what string, fn func(ctx context.Cont
 }
 
 // nothingNew tells whether a launch leaves the account, the person's link and the grade
-// as they were found, all but the address of the grade, and expects them to be so. Moodle,
-// over LTI 1.2, has a new address for each launch.
-func (p *knownPerson) nothingNew(n *store.NewLaunch, expected *knownGrade) (bool, error) {
+// as they were found, all but the address of the grade, and returns the grade as it was
+// found. Moodle, over LTI 1.2, has a new address for each launch.
+func (p *knownPerson) nothingNew(n *store.NewLaunch) (expected knownGrade, nothing bool, err error) {
 	switch {
 	case !p.active, cmp.Or(n.DirectoryID, p.account.subject) != p.account.subject,
 		cmp.Or(n.Issuer, p.issuer) != p.issuer, p.refreshed(n) != p.account:
-		return false, nil
+		return knownGrade{}, false, nil
 	case n.Grade == nil:
-		return true, nil
+		return knownGrade{}, true, nil
 	case p.subject == nil || *p.subject != p.account.subject || *p.activity != n.Activity:
-		return false, nil
+		return knownGrade{}, false, nil
 	}
 	before := store.Grade{
 		Key: n.Grade.Key, Subject: *p.subject, Activity: *p.activity,
@@ -253,14 +255,14 @@ func (p *knownPerson) nothingNew(n *store.NewLaunch, expected *knownGrade) (bool
 		known = json.RawMessage(*p.progress)
 	}
 	if err := n.Grade.Join(known, &after); err != nil {
-		return false, foreign{err}
+		return knownGrade{}, false, foreign{err}
 	}
-	*expected = knownGrade{
-		id: expected.id, address: string(after.Address), moves: string(after.Address) != *p.address,
+	expected = knownGrade{
+		id: n.Grade.Key.ID(), address: string(after.Address), moves: string(after.Address) != *p.address,
 		state: *p.text, dueAt: p.dueAt, progress: p.progress,
 	}
 	before.Address = after.Address
-	return sameGrade(&before, &after), nil
+	return expected, sameGrade(&before, &after), nil
 }
 
 // beginIfKnown finds a result that is there, as that of most launches is, and spends a
