@@ -290,15 +290,7 @@ func (r *Row) state() State {
 // Resend sends a grade once more, whatever became of it. It fails with store.ErrNotFound.
 func (b *Book) Resend(ctx context.Context, id string) error {
 	err := b.Store.ChangeGrade(ctx, id, func(g *store.Grade) error {
-		return b.change(g, func(r Row) Row {
-			if r.Wanted == 0 {
-				return r
-			}
-			if r.Wanted == r.Confirmed {
-				return r.Want(b.Now())
-			}
-			return r.Resend(b.Now())
-		})
+		return b.change(g, func(r Row) Row { return r.Again(b.Now()) })
 	})
 	if err != nil {
 		return fmt.Errorf("send a grade again: %w", err)

@@ -94,6 +94,18 @@ func (r Row) Want(now time.Time) Row {
 	return r.Resend(now)
 }
 
+// Again has what is wanted sent once more, whatever became of it. What the gradebook has is a new version, and so is what may
+// be on its way: the answer to a message from before is none to the one that is asked for.
+func (r Row) Again(now time.Time) Row {
+	switch {
+	case r.Wanted == 0:
+		return r
+	case r.Wanted == r.Confirmed, r.Wanted == r.Sent && r.Ambiguous:
+		return r.Want(now)
+	}
+	return r.Resend(now)
+}
+
 // Resend makes the row due, and forgets why it was parked.
 func (r Row) Resend(now time.Time) Row {
 	r.Parked, r.Problem, r.Attempts, r.DueAt = "", "", 0, now

@@ -201,6 +201,25 @@ func TestWhatIsRefusedWaitsForSomebody(t *testing.T) {
 	}
 }
 
+func TestWhatIsSentAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		row Row
+		// wanted is the version that is sent then; 0 for none.
+		wanted int64
+	}{
+		"nothing":          {Row{}, 0},
+		"refused":          {Row{Wanted: 2, Confirmed: 1, Sent: 2, Parked: "Refused"}, 2},
+		"not sent yet":     {Row{Wanted: 2, Confirmed: 1, Sent: 1, Ambiguous: true}, 2},
+		"on its way":       {Row{Wanted: 2, Confirmed: 1, Sent: 2, Ambiguous: true}, 3},
+		"known to be held": {Row{Wanted: 2, Confirmed: 2, Sent: 2}, 3},
+	} {
+		r := tt.row.Again(start)
+		if _, send := r.Next(start); r.Wanted != tt.wanted || send != (tt.wanted > 0) {
+			t.Errorf("%s: %+v, to be sent: %t", name, r, send)
+		}
+	}
+}
+
 func TestSomebodyElsesNewerGradeIsTriedAFewTimes(t *testing.T) {
 	now := start
 	r := Row{Protocol: ProtocolAGS}.Want(now)

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,6 +262,31 @@ func TestAStopLosesNoAnswer(t *testing.T) {
 		time.Sleep(time.Second)
 		stop()
 		s.check(t, p)
+	})
+}
+
+// A grade is sent again also when somebody asks for it while it is on its way: the message that is answered then is an
+// earlier one.
+func TestAGradeIsAskedForWhileItIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newTable(1, 1), newPlatforms(t)
+		var sent atomic.Int32
+		p.behave = func(context.Context, *Leased) (time.Duration, bool, bool) {
+			sent.Add(1)
+			return 5 * time.Second, true, true
+		}
+		s.want("row000")
+		stop := run(t, newWorker(s, p))
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		s.rows["row000"].row = s.rows["row000"].row.Again(time.Now())
+		s.mu.Unlock()
+		time.Sleep(20 * time.Second)
+		stop()
+		s.check(t, p)
+		if n := sent.Load(); n != 2 {
+			t.Errorf("sent %d times, not twice", n)
+		}
 	})
 }
 

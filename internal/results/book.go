@@ -370,7 +370,7 @@ func (b *Book) Resend(ctx context.Context, id string) error {
 		if err != nil || s.Version == 0 {
 			return nil, err
 		}
-		s.Delivered = 0
+		s.Delivered, s.Resends = 0, s.Resends+1
 		s.resume()
 		return nil, write(r, &s, b.Now())
 	}})

@@ -330,7 +330,7 @@ func TestResend(t *testing.T) {
 	for name, settle := range map[string]answer{"told": {}, "stopped": {reason: ReasonGone}, "tried": {reason: "Unavailable"}} {
 		_, err := o.table.ChangeResult(t.Context(), key.ID(), store.ResultChange{Change: func(r *store.Result) (json.RawMessage, error) {
 			s, err := read(r)
-			return nil, errors.Join(err, write(r, &s, s.settle(1, settle, r.DueAt, o.at, 0.5)))
+			return nil, errors.Join(err, write(r, &s, s.settle(&s, settle, r.DueAt, o.at, 0.5)))
 		}})
 		if err != nil {
 			t.Fatal(err)

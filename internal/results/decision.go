@@ -181,6 +181,8 @@ type State struct {
 	// StoppedAt is since when the academy is not told, until there is a new version or somebody asks for it; zero for not
 	// stopped.
 	StoppedAt time.Time `json:"stoppedAt,omitzero"`
+	// Resends counts how often somebody asked for another delivery.
+	Resends int64 `json:"resends,omitempty"`
 }
 
 // Accepted identifies a message.

@@ -110,7 +110,7 @@ func (w *Worker) deliver(ctx context.Context, target *Target, leased *store.Leas
 	settle := func(_ *State, due time.Time) time.Time { return due }
 	if s.pending() {
 		a := w.attempt(finish, target, leased, &s)
-		settle = func(now *State, due time.Time) time.Time { return now.settle(s.Version, a, due, w.Now(), w.Jitter()) }
+		settle = func(now *State, due time.Time) time.Time { return now.settle(&s, a, due, w.Now(), w.Jitter()) }
 	}
 	err = w.Store.UpdateResult(finish, leased.Key.ID(), leased.Lease, func(r *store.Result) error {
 		now, err := read(r)
@@ -140,14 +140,17 @@ func (w *Worker) attempt(ctx context.Context, target *Target, leased *store.Leas
 	return a
 }
 
-// settle takes what came of an attempt with a version, and returns when the next one is due. A version that came
-// meanwhile keeps its own time.
-func (s *State) settle(sent int64, a answer, due, now time.Time, jitter float64) time.Time {
+// settle takes what came of an attempt, which was made in the state sent, and returns when the next one is due. A version
+// that came meanwhile keeps its own time, and so does another delivery that was asked for: the attempt is none of those.
+func (s *State) settle(sent *State, a answer, due, now time.Time, jitter float64) time.Time {
+	if s.Resends != sent.Resends {
+		return due
+	}
 	if a.reason == "" {
-		s.Delivered = max(s.Delivered, sent)
+		s.Delivered = max(s.Delivered, sent.Version)
 	}
 	switch {
-	case s.Version != sent:
+	case s.Version != sent.Version:
 		return due
 	case a.reason == "":
 		s.resume()

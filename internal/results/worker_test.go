@@ -215,6 +215,28 @@ func TestAVersionThatCameMeanwhileIsToldNext(t *testing.T) {
 	})
 }
 
+// The attempt that is on its way is not the one that is asked for.
+func TestAnotherDeliveryIsAskedForMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, a := newTable(time.Now), newAcademy(t)
+		a.behave = func() (int, time.Duration, bool, bool) { return 204, 5 * time.Second, true, true }
+		w := newWorker(t, s, a)
+		defer run(t, w)()
+		b := &Book{Store: s, Now: time.Now, Wake: w.Wake}
+		key := s.open("exam", "u1")
+		scored(t, b, key, 80)
+		time.Sleep(time.Second)
+		if err := b.Resend(t.Context(), key.ID()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		a.knows(s)
+		if a.count() != 2 {
+			t.Errorf("told %d times, not twice", a.count())
+		}
+	})
+}
+
 func TestWhatBecameOfAnAttempt(t *testing.T) {
 	due, now := start(), start().Add(time.Minute)
 	for name, tt := range map[string]struct {
@@ -232,9 +254,10 @@ func TestWhatBecameOfAnAttempt(t *testing.T) {
 		"in vain, and there is news":    {State{Version: 3}, 2, answer{"Throttled", time.Minute}, State{Version: 3}, due},
 		"stopped":                       {State{Version: 2, Delivered: 1}, 2, answer{reason: ReasonGone}, State{Version: 2, Delivered: 1, Attempts: 1, Reason: "Gone", StoppedAt: now}, due},
 		"to be stopped, but it is news": {State{Version: 3}, 2, answer{reason: ReasonGone}, State{Version: 3}, due},
+		"told, and asked for again":     {State{Version: 2, Resends: 1}, 2, answer{}, State{Version: 2, Resends: 1}, due},
 	} {
 		s := tt.before
-		if got := s.settle(tt.sent, tt.answer, due, now, 0.5); s != tt.want || !got.Equal(tt.due) {
+		if got := s.settle(&State{Version: tt.sent}, tt.answer, due, now, 0.5); s != tt.want || !got.Equal(tt.due) {
 			t.Errorf("%s: %+v, due %v", name, s, got)
 		}
 	}
