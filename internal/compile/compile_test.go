@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
@@ -56,20 +56,28 @@ func TestCompileMatchesGoldenFiles(t *testing.T) {
 	})
 }
 
+// difference tells how two values differ; empty for not at all, which cmp takes ten times as long to find.
+func difference[T any](want, got T) string {
+	if reflect.DeepEqual(want, got) {
+		return ""
+	}
+	return cmp.Diff(want, got)
+}
+
 func TestTheOrderOfListsDoesNotMatter(t *testing.T) {
 	forEachCase(t, func(t *testing.T, _ string, in Input) {
 		want := Compile(in)
-		rapid.Check(t, func(t *rapid.T) {
-			seed := rapid.Uint64().Draw(t, "seed")
+		for range 25 {
+			seed := rand.Uint64()
 			shuffled := in
 			shuffled.OtherAcademies = shuffle(in.OtherAcademies, seed)
 			shuffled.Platforms = shuffle(in.Platforms, seed)
 			shuffled.Tools = shuffle(in.Tools, seed)
 			shuffled.Activities = shuffle(in.Activities, seed)
-			if diff := cmp.Diff(want, Compile(shuffled)); diff != "" {
-				t.Fatalf("another order gives another output:\n%s", diff)
+			if diff := difference(want, Compile(shuffled)); diff != "" {
+				t.Fatalf("the order of seed %d gives another output:\n%s", seed, diff)
 			}
-		})
+		}
 	})
 }
 
@@ -77,7 +85,7 @@ func TestTheOrderOfListsDoesNotMatter(t *testing.T) {
 func TestCompileLeavesItsInputAsItIs(t *testing.T) {
 	forEachCase(t, func(t *testing.T, name string, in Input) {
 		Compile(in)
-		if diff := cmp.Diff(readCase(t, name), in); diff != "" {
+		if diff := difference(readCase(t, name), in); diff != "" {
 			t.Errorf("the input changed:\n%s", diff)
 		}
 	})
@@ -107,7 +115,7 @@ func TestStatusIsNeverLookedAt(t *testing.T) {
 		for _, a := range other.Activities {
 			a.Status = v1alpha1.LTIActivityStatus{Conditions: conditions, LTI12: &v1alpha1.ActivityLTI12Status{CredentialsSecretName: "other"}}
 		}
-		if diff := cmp.Diff(want, Compile(other)); diff != "" {
+		if diff := difference(want, Compile(other)); diff != "" {
 			t.Errorf("the output depends on status:\n%s", diff)
 		}
 	})
@@ -197,7 +205,7 @@ func TestABrokenResourceChangesNothingElse(t *testing.T) {
 				t.Fatalf("the broken resource is %+v", result)
 			}
 			delete(got.Results, ref)
-			if diff := cmp.Diff(want.Results, got.Results); diff != "" {
+			if diff := difference(want.Results, got.Results); diff != "" {
 				t.Errorf("results of others changed:\n%s", diff)
 			}
 			without := func(t *routing.Table) *routing.Table {
@@ -207,7 +215,7 @@ func TestABrokenResourceChangesNothingElse(t *testing.T) {
 				c.Activities = slices.DeleteFunc(slices.Clone(t.Activities), func(a routing.Activity) bool { return a.Name == ref.Name })
 				return &c
 			}
-			if diff := cmp.Diff(want.Table, without(got.Table)); diff != "" {
+			if diff := difference(want.Table, without(got.Table)); diff != "" {
 				t.Errorf("the table changed for others:\n%s", diff)
 			}
 		})

@@ -28,7 +28,7 @@ func TestAMemoChangesNoResult(t *testing.T) {
 			in.Memo = nil
 			want := Compile(in)
 			in.Memo = memo
-			if diff := cmp.Diff(want, Compile(in)); diff != "" {
+			if diff := difference(want, Compile(in)); diff != "" {
 				t.Fatalf("%s, %s: %.500s", name, what, diff)
 			}
 		}
