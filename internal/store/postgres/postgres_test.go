@@ -195,6 +195,18 @@ func TestAKnownPersonCostsOneStatement(t *testing.T) {
 		n.LTIUserID, n.Profile, n.Grade = "another", store.Profile{Email: "another@example.edu"}, nil
 	}
 	accept("another", "a", another)
+	// An address that is vouched for already, or is not the account's, is nothing new: that one stays.
+	for id, change := range map[string]func(*store.NewLaunch){
+		"vouched": func(n *store.NewLaunch) { n.Grade, n.Issuer, n.Profile.GivenName = nil, "", "" },
+		"moved":   func(n *store.NewLaunch) { another(n); n.Profile.Email = "moved@example.edu" },
+	} {
+		if _, sent := accept(id, "a", func(n *store.NewLaunch) {
+			change(n)
+			n.EmailVouched = true
+		}); len(sent) != 1 {
+			t.Errorf("%s: sent %q", id, sent)
+		}
+	}
 	if _, sent := accept("directory", "a", func(n *store.NewLaunch) {
 		another(n)
 		n.DirectoryID, n.MayCreateUser, n.CandidateSubject = "subject-in-directory", false, ""

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -81,8 +80,11 @@ func acceptKnown(enrols, moves bool) string {
 	}
 	return `
 		WITH person AS MATERIALIZED (
-			SELECT a.subject, a.email, a.email_key, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory,
-				p.issuer, r.state AS progress,
+			SELECT a.subject, a.email, a.email_vouched, a.given_name, a.family_name, a.active, a.in_directory,
+				a.active AND ?25 IN ('', a.subject) AND ?14 IN ('', p.issuer)
+					AND ?26 IN ('', a.given_name) AND ?27 IN ('', a.family_name)
+					AND (?28 = '' OR a.email_vouched OR a.email_key <> ?28) AS as_said,
+				r.state AS progress,
 				g.subject AS grade_subject, g.activity AS grade_activity, g.address, g.state, g.due_at
 			FROM person_links p
 			JOIN accounts a ON a.subject = p.subject
@@ -91,12 +93,8 @@ func acceptKnown(enrols, moves bool) string {
 			WHERE p.realm = ?5 AND p.lti_user_id = ?6
 		), same AS MATERIALIZED (
 			SELECT subject FROM person
-			WHERE active AND ?25 IN ('', subject) AND ?14 IN ('', issuer)
-				AND ?26 IN ('', given_name) AND ?27 IN ('', family_name)
-				AND (?28 = '' OR email_vouched OR email_key NOT IN ('', ?28))
-				AND (?29 = '' OR grade_subject = subject AND grade_activity = ?2 ` + address + ` AND state = ?31
-					AND due_at IS NOT DISTINCT FROM CAST(?32 AS bigint) AND progress IS NOT DISTINCT FROM ?33)
-				` + group + `
+			WHERE as_said AND (?29 = '' OR grade_subject = subject AND grade_activity = ?2 ` + address + ` AND state = ?31
+				AND due_at IS NOT DISTINCT FROM CAST(?32 AS bigint) AND progress IS NOT DISTINCT FROM ?33) ` + group + `
 		), spent AS (
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)
 			SELECT ?19, CAST(?20 AS bytea), ?1, CAST(?21 AS bigint) FROM ` + from + `
@@ -112,7 +110,7 @@ func acceptKnown(enrols, moves bool) string {
 			RETURNING launch_id
 		)` + others + `
 		SELECT EXISTS (SELECT FROM issued),
-			subject, email, email_vouched, given_name, family_name, active, in_directory, issuer,
+			subject, email, email_vouched, given_name, family_name, active, in_directory, as_said,
 			progress, grade_subject, grade_activity, address, state, due_at
 		FROM person`
 }
@@ -181,7 +179,9 @@ type knownGrade struct {
 // launch of theirs is about; nil for NULL.
 type knownPerson struct {
 	account
-	issuer                                     string
+	// asSaid is set if the person may come in, and the launch says nothing new about the
+	// account and the person's link.
+	asSaid                                     bool
 	progress, subject, activity, address, text *string
 	dueAt                                      sql.NullInt64
 }
@@ -215,7 +215,7 @@ func (s *Store) acceptAsExpected(
 		n.DirectoryID, n.Profile.GivenName, n.Profile.FamilyName, vouched,
 		expected.id, expected.address, expected.state, expected.dueAt, expected.progress, n.EnrolIn,
 	}, more)...).Scan(&accepted,
-		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &found.issuer,
+		&a.subject, &a.profile.Email, &a.vouched, &a.profile.GivenName, &a.profile.FamilyName, &a.active, &a.directory, &found.asSaid,
 		&found.progress, &found.subject, &found.activity, &found.address, &found.text, &found.dueAt)
 	return found, accepted, err
 }
@@ -237,8 +237,7 @@ func (s *Store) write(ctx context.Context, what string, fn func(ctx context.Cont
 // found. Moodle, over LTI 1.2, has a new address for each launch.
 func (p *knownPerson) nothingNew(n *store.NewLaunch) (expected knownGrade, nothing bool, err error) {
 	switch {
-	case !p.active, cmp.Or(n.DirectoryID, p.account.subject) != p.account.subject,
-		cmp.Or(n.Issuer, p.issuer) != p.issuer, p.refreshed(n) != p.account:
+	case !p.asSaid:
 		return knownGrade{}, false, nil
 	case n.Grade == nil:
 		return knownGrade{}, true, nil
