@@ -201,6 +201,12 @@ func TestNothingThatIsKeptTellsWhoLearnersAre(t *testing.T) {
 	a.refused(b.do(http.MethodGet, routing.PathLearnerCallback+"?"+url.Values{
 		"code": {"c"}, "state": {asked.Get("state")}, "iss": {a.idp.URL},
 	}.Encode(), nil), lti.IdentityProviderInvalid)
+	// What is wrong with the answer is said in our own words, whatever was in it.
+	for _, cause := range []string{"response: refused: access_denied", "the subject claim is not a text of 1 to"} {
+		if !strings.Contains(a.log.String(), `"cause":"identity provider: `+cause) {
+			t.Errorf("the log does not say %q", cause)
+		}
+	}
 	a.asAcademy("/results?sub=account-of-zoe")
 
 	form = b.request(b.initiated("exam"))

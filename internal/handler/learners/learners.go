@@ -145,5 +145,5 @@ func refusal(err error) error {
 	case learner.Refused:
 		code = lti.SignInRefused
 	}
-	return lti.Refuse(code, "").Because(err)
+	return lti.Refuse(code, "").Because(e)
 }

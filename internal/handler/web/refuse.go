@@ -150,7 +150,7 @@ func (w *Responder) record(r *http.Request, about *About, err error) recorded {
 	}
 	switch refusal.Code {
 	case lti.InternalError, lti.StoreUnavailable, lti.KeysUnreachable, lti.RegistrationUnreachable, lti.RegistrationAddressForbidden,
-		lti.RegistrationNotKept:
+		lti.RegistrationNotKept, lti.IdentityProviderUnavailable, lti.IdentityProviderInvalid, lti.SignInRefused:
 		// Only these causes are ours to print: others may quote what the other party sent.
 		if cause := refusal.Unwrap(); cause != nil {
 			attrs = append(attrs, slog.String("cause", cause.Error()))
