@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/internal/routing"
 	"github.com/lti-operator/lti-operator/internal/workload"
 )
@@ -137,9 +138,9 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 	reader, writer := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, command{
-			path: "node", args: []string{c.peer("check.mjs"), filepath.Join(c.dir, checkFileName)},
-			env: append([]string{"CHECK_ARTIFACTS=" + artifacts}, env...),
+		err := run(ctx, measure.Command{
+			Path: "node", Args: []string{c.peer("check.mjs"), filepath.Join(c.dir, checkFileName)},
+			Env: append([]string{"CHECK_ARTIFACTS=" + artifacts}, env...),
 		}, writer, os.Stderr)
 		_ = writer.Close()
 		done <- err
@@ -180,7 +181,7 @@ func (c *checks) runBrowser(ctx context.Context, artifacts, suffix string, env .
 func (c *checks) grades(ctx context.Context) {
 	plugin := func(args ...string) (string, error) {
 		var out strings.Builder
-		err := run(ctx, command{path: c.bin("kubectl-lti"), args: append([]string{"grades"}, append(args,
+		err := run(ctx, measure.Command{Path: c.bin("kubectl-lti"), Args: append([]string{"grades"}, append(args,
 			"--kubeconfig="+c.cluster.kubeconfig, "--namespace="+namespace, "--control-url=https://"+loopback(firstHandler.control))...)}, &out, os.Stderr)
 		return out.String(), err
 	}
@@ -486,7 +487,7 @@ func (c *checks) killOnce(ctx context.Context, number int, activities []*v1alpha
 		patched <- errors.Join(errs...)
 	}()
 	<-killed
-	c.operator.kill()
+	c.operator.Kill()
 	if err := <-patched; err != nil {
 		return false, 0, fmt.Errorf("patch activity: %w", err)
 	}
@@ -504,7 +505,7 @@ func (c *checks) killOnce(ctx context.Context, number int, activities []*v1alpha
 	}
 	defer func() { _ = log.Close() }()
 	config := filepath.Join(dir, "config")
-	if err := run(ctx, command{path: c.bin("configsync"), args: []string{
+	if err := run(ctx, measure.Command{Path: c.bin("configsync"), Args: []string{
 		"--kubeconfig", c.cluster.kubeconfig, "--namespace", namespace, "--dir", config, "--once",
 	}}, log, log); err != nil {
 		return false, 0, fmt.Errorf("configsync --once: %w", err)
@@ -523,7 +524,7 @@ func (c *checks) startSpare(ctx context.Context, config, store string) (time.Dur
 	if err != nil {
 		return 0, err
 	}
-	defer handler.stop()
+	defer handler.Stop()
 	err = waitHandlerReady(ctx, spareHandler, 10*time.Second)
 	return time.Since(start), err
 }
@@ -587,8 +588,8 @@ func (c *checks) offline(ctx context.Context) {
 		return
 	}
 	// Both may end over it; neither is needed for launches.
-	c.operator.expectEnd()
-	c.configsync.expectEnd()
+	c.operator.ExpectEnd()
+	c.configsync.ExpectEnd()
 	c.check("the API server is gone", func() (string, error) {
 		if err := c.cluster.stop(); err != nil {
 			return "", err

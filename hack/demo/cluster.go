@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 // namespace is where the samples live.
@@ -127,8 +128,8 @@ func (c *cluster) setUp(ctx context.Context, root string) error {
 // kubectl runs kubectl as the administrator and returns what it printed.
 func (c *cluster) kubectl(ctx context.Context, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
-	err := run(ctx, command{
-		path: c.kubectlPath, args: args, env: []string{"KUBECONFIG=" + c.kubeconfig, "KUBECACHEDIR=" + c.cacheDir},
+	err := run(ctx, measure.Command{
+		Path: c.kubectlPath, Args: args, Env: []string{"KUBECONFIG=" + c.kubeconfig, "KUBECACHEDIR=" + c.cacheDir},
 	}, &stdout, &stderr)
 	if err != nil {
 		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))

@@ -88,11 +88,11 @@ type demo struct {
 	dir    string // for everything temporary, removed at the end
 	logDir string
 
-	procs   *processes
+	procs   *measure.Processes
 	cluster *cluster
 	peers   *peerConfig
 
-	operator, configsync *process
+	operator, configsync *measure.Process
 	directory            *directory
 	database             *pgtest.Server // of a tool
 }
@@ -111,10 +111,10 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	d.procs = &processes{logDir: d.logDir, failed: cancel}
+	d.procs = &measure.Processes{LogDir: d.logDir, Failed: cancel}
 	// The newest process first: peers, handlers, configsync and operator, then the API server.
 	defer func() {
-		d.procs.stopAll()
+		d.procs.StopAll()
 		if d.directory != nil {
 			err = errors.Join(err, d.directory.stop())
 		}
@@ -213,9 +213,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if err := d.cluster.setUp(ctx, d.root); err != nil {
 		return err
 	}
-	if d.configsync, err = d.procs.start(command{
-		name: "configsync", path: d.bin("configsync"),
-		args: []string{"--kubeconfig", d.cluster.kubeconfig, "--namespace", namespace, "--dir", d.configDir()},
+	if d.configsync, err = d.procs.Start(measure.Command{
+		Name: "configsync", Path: d.bin("configsync"),
+		Args: []string{"--kubeconfig", d.cluster.kubeconfig, "--namespace", namespace, "--dir", d.configDir()},
 	}); err != nil {
 		return err
 	}
@@ -272,14 +272,14 @@ func (d *demo) startOperator() (err error) {
 	for _, h := range d.handlers() {
 		args = append(args, "--handler-control-url=https://"+loopback(h.control))
 	}
-	d.operator, err = d.procs.start(command{name: "lti-operator", path: d.bin("lti-operator"), args: args})
+	d.operator, err = d.procs.Start(measure.Command{Name: "lti-operator", Path: d.bin("lti-operator"), Args: args})
 	return err
 }
 
-func (d *demo) startHandler(h handlerPorts, configDir, store string) (*process, error) {
-	return d.procs.start(command{
-		name: h.name, path: d.bin("launch-handler"),
-		args: []string{
+func (d *demo) startHandler(h handlerPorts, configDir, store string) (*measure.Process, error) {
+	return d.procs.Start(measure.Command{
+		Name: h.name, Path: d.bin("launch-handler"),
+		Args: []string{
 			"--config-dir=" + configDir, "--store=sqlite:" + store, "--public-address=" + loopback(h.public),
 			"--ops-address=" + loopback(h.ops), "--control-address=" + loopback(h.control),
 		},

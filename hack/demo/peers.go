@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/internal/routing"
 )
 
@@ -425,7 +426,7 @@ func (d *demo) startPeers(ctx context.Context) error {
 			args = append(args, file(p.config))
 		}
 		env := append(p.env, "LTI_URL="+d.peers.Check.Handler, p.portVariable+"="+strconv.Itoa(p.port))
-		if _, err := d.procs.start(command{name: p.name, path: "node", args: args, env: env}); err != nil {
+		if _, err := d.procs.Start(measure.Command{Name: p.name, Path: "node", Args: args, Env: env}); err != nil {
 			return err
 		}
 	}

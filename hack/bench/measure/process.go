@@ -134,7 +134,7 @@ func (ps *Processes) StopAll() {
 	ps.list = nil
 	ps.mu.Unlock()
 	for _, p := range list {
-		p.expectEnd()
+		p.ExpectEnd()
 	}
 	for _, p := range slices.Backward(list) {
 		p.Stop()
@@ -147,16 +147,16 @@ func (p *Process) isExpected() bool {
 	return p.expected
 }
 
-// expectEnd says that its end is no failure from now on.
-func (p *Process) expectEnd() {
+// ExpectEnd says that its end is no failure from now on.
+func (p *Process) ExpectEnd() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.expected = true
 }
 
-// Stop asks the process to end, and makes it.
+// Stop asks the process and its children to end, and makes them.
 func (p *Process) Stop() {
-	p.expectEnd()
+	p.ExpectEnd()
 	select {
 	case <-p.done:
 		return
@@ -166,9 +166,15 @@ func (p *Process) Stop() {
 	select {
 	case <-p.done:
 	case <-time.After(stopTimeout):
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
-		<-p.done
 	}
+	p.Kill()
+}
+
+// Kill ends the process and its children at once, as a crash would.
+func (p *Process) Kill() {
+	p.ExpectEnd()
+	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+	<-p.done
 }
 
 // Signal sends the process a signal.
