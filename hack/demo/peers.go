@@ -446,19 +446,5 @@ func (d *demo) startPeers(ctx context.Context) error {
 
 // poll tries until it succeeds, ctx ends or the time is over.
 func poll(ctx context.Context, timeout time.Duration, try func() error) error {
-	deadline := time.Now().Add(timeout)
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not within %s: %w", timeout, err)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	return measure.Until(ctx, timeout, 10*time.Millisecond, try)
 }

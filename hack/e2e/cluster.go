@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 const (
@@ -133,28 +134,9 @@ func (k *kube) apply(ctx context.Context, text string, values any) error {
 	return nil
 }
 
-// poll tries until it works.
-func poll(ctx context.Context, timeout, pause time.Duration, try func() error) error {
-	deadline := time.Now().Add(timeout)
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("not within %s: %w", timeout, err)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
-		}
-	}
-}
-
 // rolledOut waits until a Deployment is what its spec says: all replicas updated and available, no other left.
 func (e *e2e) rolledOut(ctx context.Context, name string, timeout time.Duration) error {
-	return poll(ctx, timeout, 200*time.Millisecond, func() error {
+	return measure.Until(ctx, timeout, 200*time.Millisecond, func() error {
 		d := &appsv1.Deployment{}
 		if err := e.k.get(ctx, name, d); err != nil {
 			return err
@@ -172,7 +154,7 @@ func (e *e2e) rolledOut(ctx context.Context, name string, timeout time.Duration)
 
 // resourcesReady waits until all resources of the product are Ready in their newest generation.
 func (e *e2e) resourcesReady(ctx context.Context, timeout time.Duration) error {
-	return poll(ctx, timeout, 300*time.Millisecond, func() error {
+	return measure.Until(ctx, timeout, 300*time.Millisecond, func() error {
 		var waiting []string
 		for _, list := range []client.ObjectList{&v1alpha1.LTIAcademyList{}, &v1alpha1.LTIPlatformList{}, &v1alpha1.LTIToolList{}, &v1alpha1.LTIActivityList{}} {
 			if err := e.k.List(ctx, list, client.InNamespace(namespace)); err != nil {
@@ -369,7 +351,7 @@ func (e *e2e) uninstallAll(ctx context.Context) error {
 	for _, name := range []string{namespace, otherNamespace} {
 		errs = append(errs, client.IgnoreNotFound(e.k.Delete(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})))
 	}
-	errs = append(errs, poll(ctx, 2*time.Minute, time.Second, func() error {
+	errs = append(errs, measure.Until(ctx, 2*time.Minute, time.Second, func() error {
 		err := e.k.Get(ctx, client.ObjectKey{Name: namespace}, &corev1.Namespace{})
 		if apierrors.IsNotFound(err) {
 			return nil

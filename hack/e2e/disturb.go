@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/hack/launches"
 )
 
@@ -31,7 +32,7 @@ func (e *e2e) rolloutHandler(ctx context.Context) error {
 		if err := e.k.merge(ctx, &v1alpha1.LTIAcademy{}, v1alpha1.DefaultAcademyName, `{"spec":{"handler":{"podAnnotations":{"e2e/round":"`+round+`"}}}}`); err != nil {
 			return err
 		}
-		if err := poll(ctx, 20*time.Second, 100*time.Millisecond, func() error {
+		if err := measure.Until(ctx, 20*time.Second, 100*time.Millisecond, func() error {
 			d := &appsv1.Deployment{}
 			if err := e.k.get(ctx, handlerName, d); err != nil {
 				return err
@@ -52,7 +53,7 @@ func (e *e2e) onlyTheNew(ctx context.Context) error {
 	if err := e.rolledOut(ctx, handlerName, 3*time.Minute); err != nil {
 		return err
 	}
-	return poll(ctx, 2*time.Minute, 200*time.Millisecond, func() error {
+	return measure.Until(ctx, 2*time.Minute, 200*time.Millisecond, func() error {
 		var all corev1.PodList
 		if err := e.k.List(ctx, &all, client.InNamespace(namespace), client.MatchingLabels{"app.kubernetes.io/name": "launch-handler", "app.kubernetes.io/instance": "default"}); err != nil {
 			return err
@@ -99,7 +100,7 @@ func (e *e2e) changeTakes(ctx context.Context, timeout time.Duration) (time.Dura
 	if err := e.setTarget(ctx, "43"); err != nil {
 		return 0, err
 	}
-	if err := poll(ctx, timeout, 50*time.Millisecond, func() error { return e.leadsTo(ctx, "43") }); err != nil {
+	if err := measure.Until(ctx, timeout, 50*time.Millisecond, func() error { return e.leadsTo(ctx, "43") }); err != nil {
 		return 0, err
 	}
 	took := time.Since(began)
@@ -134,7 +135,7 @@ func (e *e2e) evict(ctx context.Context) error {
 			}
 			// It counts as healthy for the budget some time after the Deployment says so.
 			if i+1 < len(pods) {
-				if err := poll(ctx, time.Minute, 200*time.Millisecond, func() error {
+				if err := measure.Until(ctx, time.Minute, 200*time.Millisecond, func() error {
 					b := &policyv1.PodDisruptionBudget{}
 					if err := e.k.get(ctx, handlerName, b); err != nil {
 						return err
@@ -175,7 +176,7 @@ func (e *e2e) operatorAway(ctx context.Context) error {
 		if err := e.scaleOperator(ctx, 1); err != nil {
 			return err
 		}
-		err := poll(ctx, 90*time.Second, 50*time.Millisecond, func() error { return e.leadsTo(ctx, "43") })
+		err := measure.Until(ctx, 90*time.Second, 50*time.Millisecond, func() error { return e.leadsTo(ctx, "43") })
 		e.report.check(e.phase, "it is effective once the operator is back", err)
 		e.report.tell(e.phase, "operator scaled up → change effective", fmt.Sprintf("%.1f s", time.Since(began).Seconds()))
 		return e.setTarget(ctx, "42")
@@ -338,7 +339,7 @@ func (e *e2e) rotateAll(ctx context.Context) error {
 	}
 	for i := range rings {
 		r := &rings[i]
-		if err := poll(ctx, 30*time.Second, 200*time.Millisecond, func() (err error) {
+		if err := measure.Until(ctx, 30*time.Second, 200*time.Millisecond, func() (err error) {
 			if nexts[i], err = r.keyID(ctx, e, v1alpha1.KeyNext); err != nil {
 				return err
 			}
@@ -353,13 +354,13 @@ func (e *e2e) rotateAll(ctx context.Context) error {
 		if err := sleep(ctx, 3*time.Second); err != nil {
 			return err
 		}
-		if err := poll(ctx, 20*time.Second, 300*time.Millisecond, func() error { return e.signFromNow(ctx, r, nexts[i]) }); err != nil {
+		if err := measure.Until(ctx, 20*time.Second, 300*time.Millisecond, func() error { return e.signFromNow(ctx, r, nexts[i]) }); err != nil {
 			return err
 		}
 	}
 	for i := range rings {
 		r := &rings[i]
-		err := poll(ctx, 40*time.Second, 200*time.Millisecond, func() error {
+		err := measure.Until(ctx, 40*time.Second, 200*time.Millisecond, func() error {
 			signing, err := r.keyID(ctx, e, v1alpha1.KeySigning)
 			if err != nil {
 				return err
@@ -459,7 +460,7 @@ func (e *e2e) killProcess(ctx context.Context, p *corev1.Pod) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
-	return poll(ctx, time.Minute, 100*time.Millisecond, func() error {
+	return measure.Until(ctx, time.Minute, 100*time.Millisecond, func() error {
 		now := &corev1.Pod{}
 		if err := e.k.get(ctx, p.Name, now); err != nil {
 			return err

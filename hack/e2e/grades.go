@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/hack/launches"
 )
 
@@ -37,7 +38,7 @@ func (e *e2e) gradesPhase(ctx context.Context) error {
 	if err := e.progress(ctx, who, 73); err != nil {
 		return err
 	}
-	err := poll(ctx, 30*time.Second, 20*time.Millisecond, func() error {
+	err := measure.Until(ctx, 30*time.Second, 20*time.Millisecond, func() error {
 		if got := e.peers.book.Mark("1 " + who.ID); got != "73" {
 			return fmt.Errorf("the gradebook has %q", got)
 		}
@@ -45,7 +46,7 @@ func (e *e2e) gradesPhase(ctx context.Context) error {
 	})
 	e.report.check(e.phase, "reported progress is in the gradebook", err)
 	e.report.tell(e.phase, "reported → in the gradebook", strconv.FormatInt(time.Since(began).Milliseconds(), 10)+" ms")
-	err = poll(ctx, 10*time.Second, time.Second, func() error {
+	err = measure.Until(ctx, 10*time.Second, time.Second, func() error {
 		out, err := e.command(ctx, e.flags.KubectlLTI, "grades", "list", "--namespace", namespace)
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/hack/launches"
 	"github.com/lti-operator/lti-operator/internal/store/postgres/pgtest"
 )
@@ -205,7 +206,7 @@ func (e *e2e) installCharts(ctx context.Context) error {
 	if err := e.installOperator(ctx); err != nil {
 		return err
 	}
-	if err := poll(ctx, time.Minute, 200*time.Millisecond, func() error { return e.k.get(ctx, handlerName, &appsv1.Deployment{}) }); err != nil {
+	if err := measure.Until(ctx, time.Minute, 200*time.Millisecond, func() error { return e.k.get(ctx, handlerName, &appsv1.Deployment{}) }); err != nil {
 		return err
 	}
 	if err := e.trustPeers(ctx); err != nil {
@@ -274,5 +275,5 @@ func (e *e2e) readValues(ctx context.Context) error {
 
 // launchUntil tries a launch until it works.
 func (e *e2e) launchUntil(ctx context.Context, k kind, timeout time.Duration) error {
-	return poll(ctx, timeout, 200*time.Millisecond, func() error { return k.launch(ctx, e, e.academy, personOf(k, 0)) })
+	return measure.Until(ctx, timeout, 200*time.Millisecond, func() error { return k.launch(ctx, e, e.academy, personOf(k, 0)) })
 }

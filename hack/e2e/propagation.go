@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lti-operator/lti-operator/api/v1alpha1"
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 	"github.com/lti-operator/lti-operator/hack/launches"
 	"github.com/lti-operator/lti-operator/internal/workload"
 )
@@ -46,7 +47,7 @@ func (e *e2e) propagation(ctx context.Context) error {
 		return err
 	}
 	applied := time.Since(began)
-	if err := poll(ctx, 10*time.Minute, 2*time.Second, func() error { return e.bulkReady(ctx, n) }); err != nil {
+	if err := measure.Until(ctx, 10*time.Minute, 2*time.Second, func() error { return e.bulkReady(ctx, n) }); err != nil {
 		return err
 	}
 	e.report.tell(e.phase, fmt.Sprintf("%d activities applied; all Ready", n), fmt.Sprintf("%.0f s; %.0f s", applied.Seconds(), time.Since(began).Seconds()))
@@ -88,7 +89,7 @@ func (e *e2e) propagation(ctx context.Context) error {
 		}
 		took = append(took, time.Since(began))
 		// Whether handlers had to be told more than once shows once the change is confirmed.
-		if err := poll(ctx, 30*time.Second, 50*time.Millisecond, func() error {
+		if err := measure.Until(ctx, 30*time.Second, 50*time.Millisecond, func() error {
 			a := &v1alpha1.LTIActivity{}
 			if err := e.k.get(ctx, bulkName(i*7919%n), a); err != nil {
 				return err
@@ -123,7 +124,7 @@ func (e *e2e) propagation(ctx context.Context) error {
 
 // serves waits until a launch handler shows a title on the page of an activity.
 func serves(ctx context.Context, a *launches.Academy, activity, title string) error {
-	return poll(ctx, 90*time.Second, 5*time.Millisecond, func() error {
+	return measure.Until(ctx, 90*time.Second, 5*time.Millisecond, func() error {
 		status, page, err := a.Get(ctx, "/activities/"+activity+"/launch")
 		if err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/lti-operator/lti-operator/hack/bench/measure"
 )
 
 // previousRelease is what hack/e2e/previous.sh makes.
@@ -72,7 +74,7 @@ func (e *e2e) upgrade(ctx context.Context) error {
 
 // runs waits until only launch handlers of these images are there.
 func (e *e2e) runs(ctx context.Context, images imageNames) error {
-	return poll(ctx, 3*time.Minute, 500*time.Millisecond, func() error {
+	return measure.Until(ctx, 3*time.Minute, 500*time.Millisecond, func() error {
 		if err := e.onlyTheNew(ctx); err != nil {
 			return err
 		}

@@ -81,9 +81,10 @@ func FreeAddresses(n int) ([]string, error) {
 	return addresses, nil
 }
 
-// Until polls reached until it returns nil; its last error is the reason of a timeout.
-func Until(ctx context.Context, timeout, pause time.Duration, reached func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// Until polls reached until it returns nil; its last error is the reason of a timeout. Where the context ends before,
+// the cause of that is the error.
+func Until(parent context.Context, timeout, pause time.Duration, reached func() error) error {
+	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	for {
 		err := reached()
@@ -92,6 +93,9 @@ func Until(ctx context.Context, timeout, pause time.Duration, reached func() err
 		}
 		select {
 		case <-ctx.Done():
+			if parent.Err() != nil {
+				return context.Cause(parent)
+			}
 			return fmt.Errorf("not within %s: %w", timeout, err)
 		case <-time.After(pause):
 		}

@@ -5,6 +5,8 @@
 package measure
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"strconv"
@@ -149,5 +151,27 @@ func TestCores(t *testing.T) {
 	}
 	if idle := after[0].IdleSince(after[0]); idle != 0 {
 		t.Errorf("idle for %v of no time", idle)
+	}
+}
+
+func TestUntil(t *testing.T) {
+	missing, ended := errors.New("not there"), errors.New("the server has ended")
+	never := func() error { return missing }
+	if err := Until(t.Context(), time.Millisecond, time.Microsecond, never); !errors.Is(err, missing) {
+		t.Errorf("in vain: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(ended)
+	if err := Until(ctx, time.Hour, time.Hour, never); !errors.Is(err, ended) || errors.Is(err, missing) {
+		t.Errorf("interrupted: %v", err)
+	}
+	tries := 0
+	if err := Until(t.Context(), time.Hour, 0, func() error {
+		if tries++; tries < 3 {
+			return missing
+		}
+		return nil
+	}); err != nil || tries != 3 {
+		t.Errorf("after %d: %v", tries, err)
 	}
 }
