@@ -125,7 +125,7 @@ type checks struct {
 func (c *checks) browser(ctx context.Context) {
 	c.runBrowser(ctx, c.artifacts(), "", "CHECK_REQUIRE_ALL=1", "CHECK_TRAFFIC="+c.traffic(),
 		"SECOND_LTI_URL=http://lti.localhost:"+strconv.Itoa(secondHandler.public),
-		"KUBECTL="+c.cluster.kubectlPath, "KUBECTL_LTI="+c.bin("kubectl-lti"), "KUBECONFIG="+c.cluster.kubeconfig)
+		"KUBECTL="+c.cluster.kubectlPath, "KUBECTL_LTI="+c.bin("kubectl-lti"), "KUBECONFIG="+c.cluster.Kubeconfig)
 }
 
 var (
@@ -182,7 +182,7 @@ func (c *checks) grades(ctx context.Context) {
 	plugin := func(args ...string) (string, error) {
 		var out strings.Builder
 		err := run(ctx, measure.Command{Path: c.bin("kubectl-lti"), Args: append([]string{"grades"}, append(args,
-			"--kubeconfig="+c.cluster.kubeconfig, "--namespace="+namespace, "--control-url=https://"+loopback(firstHandler.control))...)}, &out, os.Stderr)
+			"--kubeconfig="+c.cluster.Kubeconfig, "--namespace="+namespace, "--control-url=https://"+loopback(firstHandler.control))...)}, &out, os.Stderr)
 		return out.String(), err
 	}
 	confirmed := func() (int, error) {
@@ -323,7 +323,7 @@ func (c *checks) resources(ctx context.Context) ([]v1alpha1.Object, error) {
 		all        []v1alpha1.Object
 	)
 	for _, list := range []client.ObjectList{&academies, &platforms, &tools, &activities} {
-		if err := c.cluster.client.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		if err := c.cluster.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return nil, fmt.Errorf("list %T: %w", list, err)
 		}
 		if err := meta.EachListItem(list, func(o runtime.Object) error {
@@ -429,7 +429,7 @@ func (c *checks) kills(ctx context.Context) {
 				Title: "Before", Type: v1alpha1.ELearning,
 				Share: &v1alpha1.ActivityShare{TargetURL: v1alpha1.PeerURL(c.academy + "/courses/1"), SignIn: v1alpha1.SignInLaunchCode},
 			}
-			if err := c.cluster.client.Create(ctx, a); err != nil {
+			if err := c.cluster.Client.Create(ctx, a); err != nil {
 				return "", fmt.Errorf("create activity: %w", err)
 			}
 		}
@@ -453,7 +453,7 @@ func (c *checks) kills(ctx context.Context) {
 			return "", err
 		}
 		for _, a := range activities() {
-			if err := c.cluster.client.Delete(ctx, a); err != nil {
+			if err := c.cluster.Client.Delete(ctx, a); err != nil {
 				return "", fmt.Errorf("delete activity: %w", err)
 			}
 		}
@@ -482,7 +482,7 @@ func (c *checks) killOnce(ctx context.Context, number int, activities []*v1alpha
 	go func() {
 		var errs []error
 		for _, a := range activities {
-			errs = append(errs, c.cluster.client.Patch(ctx, a, patch))
+			errs = append(errs, c.cluster.Client.Patch(ctx, a, patch))
 		}
 		patched <- errors.Join(errs...)
 	}()
@@ -506,7 +506,7 @@ func (c *checks) killOnce(ctx context.Context, number int, activities []*v1alpha
 	defer func() { _ = log.Close() }()
 	config := filepath.Join(dir, "config")
 	if err := run(ctx, measure.Command{Path: c.bin("configsync"), Args: []string{
-		"--kubeconfig", c.cluster.kubeconfig, "--namespace", namespace, "--dir", config, "--once",
+		"--kubeconfig", c.cluster.Kubeconfig, "--namespace", namespace, "--dir", config, "--once",
 	}}, log, log); err != nil {
 		return false, 0, fmt.Errorf("configsync --once: %w", err)
 	}
@@ -591,7 +591,7 @@ func (c *checks) offline(ctx context.Context) {
 	c.operator.ExpectEnd()
 	c.configsync.ExpectEnd()
 	c.check("the API server is gone", func() (string, error) {
-		if err := c.cluster.stop(); err != nil {
+		if err := c.cluster.Stop(); err != nil {
 			return "", err
 		}
 		if c.cluster.get(ctx, v1alpha1.DefaultAcademyName, &v1alpha1.LTIAcademy{}) == nil {

@@ -118,7 +118,7 @@ func spellings(value []byte) [][]byte {
 // canaries are the secret values of all Secrets: those of other parties and those that the operator has made.
 func (c *checks) canaries(ctx context.Context) ([]canary, error) {
 	var secrets corev1.SecretList
-	if err := c.cluster.client.List(ctx, &secrets, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelUse: v1alpha1.LabelUseValue}); err != nil {
+	if err := c.cluster.Client.List(ctx, &secrets, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelUse: v1alpha1.LabelUseValue}); err != nil {
 		return nil, fmt.Errorf("list Secrets: %w", err)
 	}
 	// What is in the same Secrets and no secret.

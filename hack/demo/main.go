@@ -122,7 +122,7 @@ func (d *demo) run(parent context.Context, use func(context.Context) error) (err
 			err = errors.Join(err, d.database.Close())
 		}
 		if d.cluster != nil {
-			err = errors.Join(err, d.cluster.stop())
+			err = errors.Join(err, d.cluster.Stop())
 		}
 	}()
 
@@ -207,15 +207,12 @@ func (d *demo) artifacts() string          { return d.bin("demo-check") }
 // start brings everything up, in an order in which nothing has to be started twice.
 func (d *demo) start(ctx context.Context) (err error) {
 	fmt.Fprintln(d.out, "starting the API server …")
-	if d.cluster, err = startCluster(d.root, d.assets, d.dir); err != nil {
-		return err
-	}
-	if err := d.cluster.setUp(ctx, d.root); err != nil {
+	if d.cluster, err = startCluster(ctx, d.root, d.assets, d.dir); err != nil {
 		return err
 	}
 	if d.configsync, err = d.procs.Start(measure.Command{
 		Name: "configsync", Path: d.bin("configsync"),
-		Args: []string{"--kubeconfig", d.cluster.kubeconfig, "--namespace", namespace, "--dir", d.configDir()},
+		Args: []string{"--kubeconfig", d.cluster.Kubeconfig, "--namespace", namespace, "--dir", d.configDir()},
 	}); err != nil {
 		return err
 	}
@@ -266,7 +263,7 @@ func (d *demo) handlers() []handlerPorts {
 
 func (d *demo) startOperator() (err error) {
 	args := []string{
-		"--kubeconfig", d.cluster.operatorKubeconfig, "--watch-namespaces=" + namespace, "--handler=external",
+		"--kubeconfig", d.cluster.OperatorKubeconfig, "--watch-namespaces=" + namespace, "--handler=external",
 		"--no-leader-elect", "--metrics-address=" + loopback(operatorMetricsPort), "--probe-address=0",
 	}
 	for _, h := range d.handlers() {
@@ -333,7 +330,7 @@ In another terminal (%s is the kubectl of the demo):
   tail -f %s
 
 `, d.peers.Check.Platform, d.peers.Check.Handler, d.peers.Check.Academy, d.peers.Check.Platform,
-		d.peers.Check.Academy+"/external", d.peers.Check.Academy, d.peers.Check.External.IdentityProvider+"/session/end", d.cluster.kubeconfig, d.peers.Check.Handler, d.cluster.kubectlPath, d.cluster.kubeconfig,
+		d.peers.Check.Academy+"/external", d.peers.Check.Academy, d.peers.Check.External.IdentityProvider+"/session/end", d.cluster.Kubeconfig, d.peers.Check.Handler, d.cluster.kubectlPath, d.cluster.Kubeconfig,
 		d.peers.Check.Academy, filepath.Join(d.logDir, "*.log"))
 	<-ctx.Done()
 	fmt.Fprintln(d.out, "\nstopping …")

@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lti-operator/lti-operator/hack/apiserver"
 )
 
 // auditLog reads the API server's audit log while it grows. Not for use by several goroutines.
@@ -90,7 +92,7 @@ func (a *auditLog) between(from, to time.Time, match func(request) bool) ([]requ
 	return found, nil
 }
 
-func byOperator(r request) bool { return r.user == operatorUser }
+func byOperator(r request) bool { return r.user == apiserver.OperatorUser }
 
 func (r request) writes() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.verb)

@@ -91,18 +91,15 @@ func (b *bench) measure(ctx context.Context) error {
 // start brings everything up, with an academy in which nothing is shared yet.
 func (b *bench) start(ctx context.Context) (err error) {
 	b.say("starting the API server")
-	if b.cluster, err = startCluster(b.root, b.flags.Assets, b.dir, b.logDir); err != nil {
+	if b.cluster, err = startCluster(ctx, b.root, b.flags.Assets, b.dir, b.logDir); err != nil {
 		return err
 	}
 	b.audit = &auditLog{path: b.cluster.auditLog}
-	if err := b.cluster.setUp(ctx, b.root); err != nil {
-		return err
-	}
 	if b.tracker, err = startTracker(ctx, b.cluster); err != nil {
 		return err
 	}
 	if _, err := b.procs.Start(measure.Command{Name: "configsync", Path: b.bin("configsync"), Args: []string{
-		"--kubeconfig=" + b.cluster.kubeconfig, "--namespace=" + namespace, "--dir=" + b.configDir(),
+		"--kubeconfig=" + b.cluster.Kubeconfig, "--namespace=" + namespace, "--dir=" + b.configDir(),
 	}}); err != nil {
 		return err
 	}
@@ -131,7 +128,7 @@ func (b *bench) configDir() string { return filepath.Join(b.dir, "config") }
 
 func (b *bench) startOperator() (err error) {
 	b.operator, err = b.procs.Start(measure.Command{Name: "lti-operator", Path: b.bin("lti-operator"), Args: append([]string{
-		"--kubeconfig=" + b.cluster.operatorKubeconfig, "--watch-namespaces=" + namespace, "--operator-namespace=" + namespace,
+		"--kubeconfig=" + b.cluster.OperatorKubeconfig, "--watch-namespaces=" + namespace, "--operator-namespace=" + namespace,
 		"--handler=external", "--handler-control-url=https://" + b.addresses.control,
 		"--metrics-address=" + b.addresses.metrics, "--probe-address=0",
 	}, b.flags.OperatorFlag...)})
@@ -150,7 +147,7 @@ func (b *bench) startHandler() (err error) {
 func (b *bench) applyAtOnce(ctx context.Context) error {
 	want := b.flags.Platforms + b.flags.Activities
 	b.say("applying %d platforms and %d activities", b.flags.Platforms, b.flags.Activities)
-	etcdBefore, _, err := scrape(ctx, b.cluster.etcd)
+	etcdBefore, _, err := scrape(ctx, b.cluster.Etcd())
 	if err != nil {
 		return err
 	}
@@ -253,7 +250,7 @@ func (b *bench) applyAtOnce(ctx context.Context) error {
 
 // tellAboutEtcd adds how much was written to etcd by everybody.
 func (b *bench) tellAboutEtcd(ctx context.Context, before metrics) error {
-	after, _, err := scrape(ctx, b.cluster.etcd)
+	after, _, err := scrape(ctx, b.cluster.Etcd())
 	if err != nil {
 		return err
 	}

@@ -43,14 +43,14 @@ type link struct {
 // linkTo reads the values that an administrator would paste.
 func (b *bench) linkTo(ctx context.Context, i int) (link, error) {
 	a := &v1alpha1.LTIActivity{}
-	if err := b.cluster.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: activityName(i)}, a); err != nil {
+	if err := b.cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: activityName(i)}, a); err != nil {
 		return link{}, fmt.Errorf("read an activity: %w", err)
 	}
 	if a.Status.LTI12 == nil {
 		return link{}, fmt.Errorf("activity %s has no values for LTI 1.2", a.Name)
 	}
 	secret := &corev1.Secret{}
-	if err := b.cluster.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: a.Status.LTI12.CredentialsSecretName}, secret); err != nil {
+	if err := b.cluster.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: a.Status.LTI12.CredentialsSecretName}, secret); err != nil {
 		return link{}, fmt.Errorf("read credentials: %w", err)
 	}
 	return link{a.Status.LTI12.LaunchURL, oauth1.Credentials{

@@ -120,12 +120,12 @@ func (c *cluster) apply(ctx context.Context, object client.Object) error {
 	}
 	delete(content, "status")
 	u := &unstructured.Unstructured{Object: content}
-	kind, err := c.client.GroupVersionKindFor(object)
+	kind, err := c.Client.GroupVersionKindFor(object)
 	if err != nil {
 		return fmt.Errorf("find the kind of %T: %w", object, err)
 	}
 	u.SetGroupVersionKind(kind)
-	if err := c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kubectl")); err != nil {
+	if err := c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kubectl")); err != nil {
 		return fmt.Errorf("apply %s: %w", object.GetName(), err)
 	}
 	return nil
@@ -159,7 +159,7 @@ func (c *cluster) createUnrelated(ctx context.Context, n int) error {
 		group.Go(func() error {
 			content := make([]byte, 32<<10)
 			_, _ = rand.Read(content) // never fails
-			if err := c.client.Create(ctx, &corev1.Secret{
+			if err := c.Client.Create(ctx, &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("unrelated-%05d", i), Labels: map[string]string{"owner": "helm"}},
 				Data:       map[string][]byte{"release": content},
 			}); err != nil {
@@ -175,7 +175,7 @@ func (c *cluster) createUnrelated(ctx context.Context, n int) error {
 func (c *cluster) retarget(ctx context.Context, i, version int) (generation int64, err error) {
 	a := &v1alpha1.LTIActivity{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: activityName(i)}}
 	patch := fmt.Sprintf(`{"spec":{"share":{"targetURL":%q}}}`, targetURL(i, version))
-	if err := c.client.Patch(ctx, a, client.RawPatch("application/merge-patch+json", []byte(patch)), client.FieldOwner("kubectl")); err != nil {
+	if err := c.Client.Patch(ctx, a, client.RawPatch("application/merge-patch+json", []byte(patch)), client.FieldOwner("kubectl")); err != nil {
 		return 0, fmt.Errorf("change an activity: %w", err)
 	}
 	return a.Generation, nil

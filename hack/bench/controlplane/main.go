@@ -90,7 +90,7 @@ func (f *flags) run(parent context.Context, out, progress io.Writer) (err error)
 	defer func() {
 		b.procs.StopAll()
 		if b.cluster != nil {
-			err = errors.Join(err, b.cluster.stop())
+			err = errors.Join(err, b.cluster.Stop())
 		}
 	}()
 	err = b.measure(ctx)

@@ -50,8 +50,8 @@ type published struct {
 func startTracker(ctx context.Context, c *cluster) (*tracker, error) {
 	t := &tracker{ready: map[objectKey]readiness{}, seen: map[string]bool{}}
 	ofAcademy := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{v1alpha1.LabelAcademy: v1alpha1.DefaultAcademyName})}
-	watches, err := cache.New(c.config, cache.Options{
-		Scheme:            c.scheme,
+	watches, err := cache.New(c.Config, cache.Options{
+		Scheme:            c.Scheme,
 		DefaultNamespaces: map[string]cache.Config{namespace: {}},
 		ByObject:          map[client.Object]cache.ByObject{&corev1.ConfigMap{}: ofAcademy, &corev1.Secret{}: ofAcademy},
 	})
