@@ -229,7 +229,9 @@ type Enrolment struct {
 	Subject, Group string
 	// Attempts is how often it was tried in vain.
 	Attempts int
-	Lease    string
+	// DueAt is since when it is due.
+	DueAt time.Time
+	Lease string
 }
 
 // UnknownDeployment is a deployment of a platform that launched, provably, and
@@ -340,7 +342,8 @@ type Store interface {
 	LeaseEnrolments(ctx context.Context, now, until time.Time, n int) ([]Enrolment, error)
 
 	// SettleEnrolment ends a lease. The enrolment is due again at the given time
-	// after one more attempt in vain, or done if that is zero. It fails with
+	// after one more attempt in vain, or done if that is zero. One that a launch has
+	// asked for since it was leased is due as that launch made it. It fails with
 	// ErrLeaseLost.
 	SettleEnrolment(ctx context.Context, e Enrolment, again time.Time) error
 

@@ -134,7 +134,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&s.wantEnrolment, s.engine.Write, wantEnrolment},
 		{&s.putPending, s.engine.Write, putPending},
 		{&s.findPending, s.engine.Read, findPending},
-		{&s.leaseEnrolments, s.engine.Write, s.leaseText("enrolments", "subject, group_name", "", " subject, group_name, attempts")},
+		{&s.leaseEnrolments, s.engine.Write, s.leaseText("enrolments", "subject, group_name", "", " subject, group_name, attempts, due_at")},
 		{&s.settleEnrolment, s.engine.Write, settleEnrolment},
 		{&s.insertNonce, s.engine.Write, `
 			INSERT INTO nonces (scope, nonce_hash, launch_id, expires_at)

@@ -183,6 +183,16 @@ func testEnrolment(t *testing.T, f *fixture) {
 	if got = leased(t, f, s); len(got) != 1 || got[key].Attempts != 0 {
 		t.Errorf("leased %+v", got)
 	}
+	// Who launches while an attempt is on its way wants another one: that one may have looked before the person left the
+	// group. What became of it decides nothing.
+	for _, again := range []time.Time{{}, f.now().Add(time.Hour)} {
+		f.advance(time.Millisecond)
+		accept(t, s, enrolled())
+		wantErr(t, s.SettleEnrolment(t.Context(), got[key], again), nil)
+		if got = leased(t, f, s); len(got) != 1 || got[key].Attempts != 0 {
+			t.Fatalf("leased %+v after a launch during an attempt", got)
+		}
+	}
 	// A clock that is set back keeps nobody out.
 	wantErr(t, s.SettleEnrolment(t.Context(), got[key], f.now().Add(time.Minute)), nil)
 	f.advance(-10 * time.Hour)
