@@ -112,7 +112,7 @@ func (c *combined) together(statements []*statement) {
 	}
 	if len(statements) > 1 && undone(err) {
 		for _, s := range statements {
-			c.together([]*statement{s})
+			c.send([]*statement{s})
 		}
 		return
 	}

@@ -156,6 +156,41 @@ func TestOneThatFailsFailsAlone(t *testing.T) {
 	}
 }
 
+// What was sent together and is sent again one by one takes as many times as long. Nobody who has left waits for that.
+func TestNothingIsSentAgainForWhoHasLeft(t *testing.T) {
+	c := newCrowd(t)
+	gate, err := c.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gate.ExecContext(t.Context(), `SELECT pg_advisory_lock(8)`); err != nil {
+		t.Fatal(err)
+	}
+	letGo := c.hold()
+	gone, goAway := context.WithCancel(t.Context())
+	c.run(t.Context(), "fails", `DO $$ BEGIN PERFORM pg_advisory_xact_lock_shared(8); RAISE 'no'; END $$`)
+	c.until(1, maxUnderWay)
+	c.run(gone, "gone", insert, "gone")
+	c.run(t.Context(), "stays", insert, "stays")
+	c.until(3, maxUnderWay)
+	letGo()
+	c.until(0, 1)
+	goAway()
+	if _, err := gate.ExecContext(t.Context(), `SELECT pg_advisory_unlock(8)`); err != nil {
+		t.Fatal(err)
+	}
+	c.calls.Wait()
+	if err := gate.Close(); err != nil {
+		t.Error(err)
+	}
+	if !errors.Is(c.errs["gone"], context.Canceled) || c.errs["stays"] != nil || c.errs["fails"] == nil {
+		t.Errorf("answers: %v", c.errs)
+	}
+	if n := c.one(`SELECT count(*) FROM crowd WHERE id = 'gone'`); n != 0 {
+		t.Error("what nobody waited for was carried out")
+	}
+}
+
 // Nobody is told that a statement was carried out before it was committed with the others.
 func TestNobodySucceedsWhenTheSessionEnds(t *testing.T) {
 	c := newCrowd(t)
