@@ -190,7 +190,7 @@ func (b *Book) LeaseGrades(ctx context.Context, now, until time.Time, n int, ful
 }
 
 // UpdateGrade implements Rows.
-func (b *Book) UpdateGrade(ctx context.Context, id, lease string, release bool, change func(Row) Row) error {
+func (b *Book) UpdateGrade(ctx context.Context, id, lease string, release bool, change Change) error {
 	err := b.Store.UpdateGrade(ctx, id, lease, release, func(g *store.Grade) error { return b.change(g, change) })
 	if err != nil {
 		return fmt.Errorf("update grade: %w", err)
@@ -198,12 +198,12 @@ func (b *Book) UpdateGrade(ctx context.Context, id, lease string, release bool, 
 	return nil
 }
 
-func (b *Book) change(g *store.Grade, change func(Row) Row) error {
+func (b *Book) change(g *store.Grade, change Change) error {
 	r, to, err := read(g)
 	if err != nil {
 		return err
 	}
-	r.Row = change(r.Row)
+	r.Row = change(r.Row, &to)
 	return write(g, &r, &to)
 }
 
@@ -290,7 +290,7 @@ func (r *Row) state() State {
 // Resend sends a grade once more, whatever became of it. It fails with store.ErrNotFound.
 func (b *Book) Resend(ctx context.Context, id string) error {
 	err := b.Store.ChangeGrade(ctx, id, func(g *store.Grade) error {
-		return b.change(g, func(r Row) Row { return r.Again(b.Now()) })
+		return b.change(g, func(r Row, _ *Address) Row { return r.Again(b.Now()) })
 	})
 	if err != nil {
 		return fmt.Errorf("send a grade again: %w", err)

@@ -5,6 +5,7 @@ package grades
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -57,10 +58,13 @@ var ErrLeaseLost = store.ErrLeaseLost
 type Rows interface {
 	// LeaseGrades leases at most n rows that are due, the ones that have waited longest first, but none of the full queues.
 	LeaseGrades(ctx context.Context, now, until time.Time, n int, full []string) ([]Leased, error)
-	// UpdateGrade changes a leased row, in one transaction that sees what is wanted by now. It ends the lease if release is
-	// set. It fails with ErrLeaseLost.
-	UpdateGrade(ctx context.Context, id, lease string, release bool, change func(Row) Row) error
+	// UpdateGrade changes a leased row, in one transaction that sees what is wanted by now, and where it goes. It ends the
+	// lease if release is set. It fails with ErrLeaseLost.
+	UpdateGrade(ctx context.Context, id, lease string, release bool, change Change) error
 }
+
+// Change returns a row as it is to be; to is where its grade goes by now.
+type Change func(r Row, to *Address) Row
 
 // Result is what came of one message.
 type Result struct {
@@ -143,7 +147,7 @@ func (w *Worker) round(ctx context.Context, sending *sync.WaitGroup) (more bool,
 		row := &rows[i]
 		if !w.take(row.Queue) {
 			// More of one queue than may be sent at once: back, for somebody who has room.
-			if err := w.Rows.UpdateGrade(ctx, row.ID, row.Lease, true, func(r Row) Row { return r }); err != nil {
+			if err := w.Rows.UpdateGrade(ctx, row.ID, row.Lease, true, func(r Row, _ *Address) Row { return r }); err != nil {
 				return false, err
 			}
 			continue
@@ -199,7 +203,7 @@ func (w *Worker) deliver(ctx context.Context, row *Leased) {
 	defer cancel()
 	before, send := row.Row.Next(w.Now())
 	if !send {
-		w.update(finish, row, true, func(r Row) Row {
+		w.update(finish, row, true, func(r Row, _ *Address) Row {
 			if r.Wanted != before.Wanted {
 				return r // and look again
 			}
@@ -209,7 +213,7 @@ func (w *Worker) deliver(ctx context.Context, row *Leased) {
 	}
 	// Stored first: whoever finds the row after a crash knows that a message may be on its way. What is wanted by now may
 	// be newer than what was leased, and then the newer one is sent with the next lease.
-	if !w.update(finish, row, false, func(r Row) Row { return merge(r, before.Sending()) }) {
+	if !w.update(finish, row, false, func(r Row, _ *Address) Row { return merge(r, before.Sending()) }) {
 		return
 	}
 	row.Row = before
@@ -219,8 +223,14 @@ func (w *Worker) deliver(ctx context.Context, row *Leased) {
 	if w.Observe != nil {
 		w.Observe(row, result)
 	}
-	w.update(finish, row, true, func(r Row) Row {
-		return r.Settled(&before, result.Outcome, result.Reason, w.Now(), result.RetryAfter, w.Jitter())
+	w.update(finish, row, true, func(r Row, to *Address) Row {
+		now := w.Now()
+		r = r.Settled(&before, result.Outcome, result.Reason, now, result.RetryAfter, w.Jitter())
+		if r.Parked != "" && !reflect.DeepEqual(*to, row.Address) {
+			// A launch has brought another address meanwhile, which is tried as if the launch had come after the answer.
+			r = r.Resend(now)
+		}
+		return r
 	})
 }
 
@@ -230,7 +240,7 @@ func merge(r, sent Row) Row {
 	return sent
 }
 
-func (w *Worker) update(ctx context.Context, row *Leased, release bool, change func(Row) Row) bool {
+func (w *Worker) update(ctx context.Context, row *Leased, release bool, change Change) bool {
 	err := w.Rows.UpdateGrade(ctx, row.ID, row.Lease, release, change)
 	if err != nil {
 		// The lease ends by itself, and the row is found as it stands.

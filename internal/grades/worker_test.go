@@ -61,7 +61,7 @@ func (s *table) LeaseGrades(_ context.Context, now, until time.Time, n int, full
 	return out, nil
 }
 
-func (s *table) UpdateGrade(_ context.Context, id, lease string, release bool, change func(Row) Row) error {
+func (s *table) UpdateGrade(_ context.Context, id, lease string, release bool, change Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.rows[id]
@@ -71,7 +71,7 @@ func (s *table) UpdateGrade(_ context.Context, id, lease string, release bool, c
 	case r.lease != lease:
 		return ErrLeaseLost
 	}
-	r.row = change(r.row)
+	r.row = change(r.row, &Address{})
 	if release {
 		r.lease, r.until = "", time.Time{}
 	}
