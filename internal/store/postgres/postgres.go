@@ -172,6 +172,10 @@ func classifyCode(pe *pgconn.PgError, commit bool) sqlstore.Failure {
 		return sqlstore.Duplicate
 	case pe.Code == "40001", pe.Code == "40P01": // serialization failure, deadlock
 		return sqlstore.Raced
+	case pe.Code == "23503":
+		// What a row refers to was there when it was looked for, and has moved since, or a
+		// row was added that refers to what moves.
+		return sqlstore.Raced
 	case strings.HasPrefix(pe.Code, "08"), // connection exceptions
 		pe.Code == "57P01", pe.Code == "57P02", pe.Code == "57P05", // the server ended the session
 		pe.Code == "25P03": // the same, for idling in a transaction

@@ -243,6 +243,9 @@ func (s *Store) join(ctx context.Context, tx *sql.Tx, n *store.NewGrade, subject
 		return err
 	}
 	progress, err := s.progress(ctx, tx, subject, activity)
+	if errors.Is(err, store.ErrNotFound) {
+		err = errRaced // the account was there, and another launch has moved it since
+	}
 	if err != nil {
 		return err
 	}
