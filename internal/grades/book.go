@@ -168,25 +168,27 @@ func (b *Book) Progress(ctx context.Context, subject, activity string) (Progress
 	return readProgress(stored)
 }
 
-// LeaseGrades implements Rows.
+// LeaseGrades implements Rows. A grade that cannot be read is left until its lease ends, and is an error beside the others.
 func (b *Book) LeaseGrades(ctx context.Context, now, until time.Time, n int, full []string) ([]Leased, error) {
 	leased, err := b.Store.LeaseGrades(ctx, now, until, n, full)
 	if err != nil {
 		return nil, fmt.Errorf("lease grades: %w", err)
 	}
 	rows := make([]Leased, 0, len(leased))
+	var unreadable error
 	for i := range leased {
 		l := &leased[i]
 		r, to, err := read(&l.Grade)
 		if err != nil {
-			return nil, err
+			unreadable = fmt.Errorf("grade %s: %w", l.Key.ID(), err)
+			continue
 		}
 		rows = append(rows, Leased{
 			ID: l.Key.ID(), Lease: l.Lease, Queue: l.Key.Registration, Address: to, Link: l.Key.Link, Activity: l.Activity,
 			Grade: r.Grade, Row: r.Row,
 		})
 	}
-	return rows, nil
+	return rows, unreadable
 }
 
 // UpdateGrade implements Rows.

@@ -4,7 +4,6 @@ package grades
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -19,13 +18,76 @@ type sendFunc func(ctx context.Context, row *Leased) Result
 
 func (f sendFunc) Send(ctx context.Context, row *Leased) Result { return f(ctx, row) }
 
-// What another system says to a message at an address that a launch has replaced meanwhile says nothing about the new one.
-func TestAGradeIsNotParkedForAnAddressThatALaunchHasReplaced(t *testing.T) {
+// newStore returns an empty store on disk.
+func newStore(t *testing.T) *sqlite.Store {
 	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// launched is a launch of a person by Basic Outcomes.
+func launched(t *testing.T, s store.Store, b *Book, id, user, sourcedID string) store.Launch {
+	t.Helper()
+	expires := time.Now().Add(time.Hour)
+	l, err := s.AcceptLaunch(t.Context(), store.NewLaunch{
+		Nonce:            store.Nonce{Scope: "moodle", Value: id, ExpiresAt: expires},
+		CandidateSubject: id, MayCreateUser: true, Profile: store.Profile{Email: user + "@example.edu"},
+		Ticket: store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(id), ExpiresAt: expires},
+		Grade: b.Join(store.GradeKey{Link: store.Link{Registration: "moodle", ResourceLinkID: "7"}, LTIUserID: user},
+			Address{Protocol: ProtocolOutcomes, ServiceURL: "https://lms.example/outcomes", SourcedID: sourcedID, LTIUserID: user}, PolicyCompletion),
+		LaunchInfo: store.LaunchInfo{ID: id, Activity: "safety", Version: "LTI-1p0", Realm: "moodle", LTIUserID: user},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func completed(t *testing.T, b *Book, subject string) {
+	t.Helper()
+	if _, err := b.Report(t.Context(), subject, "safety", PolicyCompletion, &Report{At: time.Now(), Completed: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One grade that cannot be read, as after a return to an earlier release, keeps no other one.
+func TestAGradeThatCannotBeReadKeepsNoOther(t *testing.T) {
+	s, sent := newStore(t), make(chan string, 10)
+	w := &Worker{
+		Log: slog.New(slog.DiscardHandler), Now: time.Now, Jitter: func() float64 { return 0.5 },
+		Sender: sendFunc(func(_ context.Context, row *Leased) Result {
+			sent <- row.Address.SourcedID
+			return Result{Outcome: Accepted}
+		}),
+	}
+	b := &Book{Store: s, Now: time.Now, Wake: w.Wake}
+	w.Rows = b
+	for _, user := range []string{"first", "second", "third"} {
+		completed(t, b, launched(t, s, b, "launch of "+user, user, user).Subject)
+	}
+	broken := store.GradeKey{Link: store.Link{Registration: "moodle", ResourceLinkID: "7"}, LTIUserID: "first"}
+	if err := s.ChangeGrade(t.Context(), broken.ID(), func(g *store.Grade) error {
+		g.State = []byte(`{"row":"of another release"}`)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer run(t, w)()
+	for range 2 {
+		select {
+		case <-sent:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing is sent")
+		}
+	}
+}
+
+// What another system says to a message at an address that a launch has replaced meanwhile says nothing about the new one.
+func TestAGradeIsNotParkedForAnAddressThatALaunchHasReplaced(t *testing.T) {
+	s := newStore(t)
 	asked, answers := make(chan string), make(chan Result)
 	w := &Worker{
 		Log: slog.New(slog.DiscardHandler), Now: time.Now, Jitter: func() float64 { return 0.5 },
@@ -40,25 +102,6 @@ func TestAGradeIsNotParkedForAnAddressThatALaunchHasReplaced(t *testing.T) {
 	}
 	b := &Book{Store: s, Now: time.Now, Wake: w.Wake}
 	w.Rows = b
-	launched := 0
-	launch := func(sourcedID string) store.Launch {
-		t.Helper()
-		launched++
-		id := fmt.Sprint("launch-", launched)
-		expires := time.Now().Add(time.Hour)
-		l, err := s.AcceptLaunch(t.Context(), store.NewLaunch{
-			Nonce:            store.Nonce{Scope: "moodle", Value: id, ExpiresAt: expires},
-			CandidateSubject: id, MayCreateUser: true, Profile: store.Profile{Email: "sam@example.edu"},
-			Ticket: store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(id), ExpiresAt: expires},
-			Grade: b.Join(store.GradeKey{Link: store.Link{Registration: "moodle", ResourceLinkID: "7"}, LTIUserID: "4"},
-				Address{Protocol: ProtocolOutcomes, ServiceURL: "https://lms.example/outcomes", SourcedID: sourcedID, LTIUserID: "4"}, PolicyCompletion),
-			LaunchInfo: store.LaunchInfo{ID: id, Activity: "safety", Version: "LTI-1p0", Realm: "moodle", LTIUserID: "4"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
 	sending := func(want string) {
 		t.Helper()
 		select {
@@ -71,13 +114,11 @@ func TestAGradeIsNotParkedForAnAddressThatALaunchHasReplaced(t *testing.T) {
 			t.Fatalf("nothing is sent to %s: %+v, %v", want, entries, err)
 		}
 	}
-	subject := launch("old").Subject
+	subject := launched(t, s, b, "first", "4", "old").Subject
 	defer run(t, w)()
-	if _, err := b.Report(t.Context(), subject, "safety", PolicyCompletion, &Report{At: time.Now(), Completed: true}, nil); err != nil {
-		t.Fatal(err)
-	}
+	completed(t, b, subject)
 	sending("old")
-	launch("new")
+	launched(t, s, b, "second", "4", "new")
 	answers <- Result{Outcome: Refused, Reason: "SourcedIDUnknown"}
 	sending("new")
 	// Refused at the address that it still has: nobody is asked again.

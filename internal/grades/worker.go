@@ -57,6 +57,7 @@ var ErrLeaseLost = store.ErrLeaseLost
 // Rows is what the worker needs of a store.
 type Rows interface {
 	// LeaseGrades leases at most n rows that are due, the ones that have waited longest first, but none of the full queues.
+	// What it returns beside an error is leased all the same.
 	LeaseGrades(ctx context.Context, now, until time.Time, n int, full []string) ([]Leased, error)
 	// UpdateGrade changes a leased row, in one transaction that sees what is wanted by now, and where it goes. It ends the
 	// lease if release is set. It fails with ErrLeaseLost.
@@ -139,10 +140,7 @@ func (w *Worker) round(ctx context.Context, sending *sync.WaitGroup) (more bool,
 		return false, nil
 	}
 	now := w.Now()
-	rows, err := w.Rows.LeaseGrades(ctx, now, now.Add(leaseTime), room, full)
-	if err != nil {
-		return false, err
-	}
+	rows, leaseErr := w.Rows.LeaseGrades(ctx, now, now.Add(leaseTime), room, full)
 	for i := range rows {
 		row := &rows[i]
 		if !w.take(row.Queue) {
@@ -157,7 +155,7 @@ func (w *Worker) round(ctx context.Context, sending *sync.WaitGroup) (more bool,
 			w.deliver(ctx, row)
 		})
 	}
-	return len(rows) == room, nil
+	return len(rows) == room, leaseErr
 }
 
 func (w *Worker) room() (room int, full []string) {
