@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -20,8 +21,8 @@ func TestAnAccountMovesDuringALaunch(t *testing.T) {
 		// movesFirst lets the other one end before this one goes on.
 		movesFirst bool
 	}{
-		"which is first":  {"Samuel", false},
-		"which is second": {"Sam", true},
+		"which is first":  {"Zoe", false},
+		"which is second": {"Zoë", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := Open(t.Context(), pgtest.NewDatabase(t), time.Now)
@@ -30,16 +31,7 @@ func TestAnAccountMovesDuringALaunch(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = s.Close() })
 			launch := func(id string, change func(n *store.NewLaunch)) error {
-				expires := time.Now().Add(time.Hour)
-				n := store.NewLaunch{
-					Nonce:            store.Nonce{Scope: "moodle", Value: id, ExpiresAt: expires},
-					CandidateSubject: "subject of " + id, MayCreateUser: true,
-					Profile:    store.Profile{Email: "sam@example.edu", GivenName: "Sam"},
-					Ticket:     store.NewTicket{Kind: store.TicketOpen, Hash: store.HashToken(id), ExpiresAt: expires},
-					LaunchInfo: store.LaunchInfo{ID: id, Activity: "safety", Version: "LTI-1p0", Realm: "moodle", LTIUserID: "4"},
-				}
-				change(&n)
-				_, err := s.AcceptLaunch(context.Background(), n)
+				_, err := s.AcceptLaunch(context.Background(), newLaunch(id, "safety", change))
 				return err
 			}
 			waits := func(forWhat string) {
@@ -51,7 +43,7 @@ func TestAnAccountMovesDuringALaunch(t *testing.T) {
 					}
 				}
 			}
-			if err := launch("first", func(*store.NewLaunch) {}); err != nil {
+			if err := launch("first", func(n *store.NewLaunch) { n.Grade = nil }); err != nil {
 				t.Fatal(err)
 			}
 			hold, err := s.db.BeginTx(t.Context(), nil)
@@ -59,24 +51,15 @@ func TestAnAccountMovesDuringALaunch(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Here a launch with a grade has found its account.
-			if err := lockKey(t.Context(), hold, "progress\x00subject of first\x00safety"); err != nil {
+			if err := lockKey(t.Context(), hold, "progress\x00subject-first\x00safety"); err != nil {
 				t.Fatal(err)
 			}
 			stayed, moved := make(chan error, 1), make(chan error, 1)
 			go func() {
-				stayed <- launch("stays", func(n *store.NewLaunch) {
-					n.Profile.GivenName = tt.givenName
-					n.Grade = &store.NewGrade{
-						Key: store.GradeKey{Link: store.Link{Registration: "moodle", ResourceLinkID: "7"}, LTIUserID: "4"},
-						Join: func(_ json.RawMessage, g *store.Grade) error {
-							g.State, g.Address = json.RawMessage(`{}`), json.RawMessage(`{}`)
-							return nil
-						},
-					}
-				})
+				stayed <- launch("stays", func(n *store.NewLaunch) { n.Profile.GivenName = tt.givenName })
 			}()
 			waits("advisory")
-			go func() { moved <- launch("moves", func(n *store.NewLaunch) { n.DirectoryID = "user/1" }) }()
+			go func() { moved <- launch("moves", func(n *store.NewLaunch) { n.Grade, n.DirectoryID = nil, "user/1" }) }()
 			if tt.movesFirst {
 				if err := <-moved; err != nil {
 					t.Errorf("the launch that moves the account: %v", err)
@@ -100,5 +83,32 @@ func TestAnAccountMovesDuringALaunch(t *testing.T) {
 				t.Errorf("grades %v, %v", fmt.Sprint(grades), err)
 			}
 		})
+	}
+}
+
+// The server may end a session in the middle of a transaction, which has left nothing then: the call begins anew.
+func TestASessionEndsDuringALaunch(t *testing.T) {
+	s, err := Open(t.Context(), pgtest.NewDatabase(t), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	ended := 0
+	l := newLaunch("first", "safety", func(n *store.NewLaunch) {
+		join := n.Grade.Join
+		n.Grade.Join = func(progress json.RawMessage, g *store.Grade) error {
+			if ended > 0 {
+				return join(progress, g)
+			}
+			const sessions = `pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'`
+			err := s.db.QueryRow(`SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM ` + sessions + `) AS ended`).Scan(&ended)
+			for left := ended; err == nil && left > 0; time.Sleep(time.Millisecond) {
+				err = s.db.QueryRow(`SELECT count(*) FROM ` + sessions).Scan(&left)
+			}
+			return errors.Join(err, join(progress, g))
+		}
+	})
+	if _, err := s.AcceptLaunch(t.Context(), l); err != nil || ended != 1 {
+		t.Errorf("%v, after %d sessions ended", err, ended)
 	}
 }

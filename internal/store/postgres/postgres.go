@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func classify(err error, commit bool) sqlstore.Failure {
 	case errors.As(err, &ce), pgconn.Timeout(err), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// To try again at once would not help.
 		return sqlstore.Broken
-	case pgconn.SafeToRetry(err):
+	case pgconn.SafeToRetry(err), errors.Is(err, driver.ErrBadConn): // which the driver makes of the former
 		return sqlstore.Lost
 	case commit:
 		// The COMMIT may have arrived.
@@ -192,7 +193,7 @@ func ended(pe *pgconn.PgError) bool {
 // broken reports whether an error is that of a connection that ended.
 func broken(err error) bool {
 	for _, end := range []error{
-		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sql.ErrConnDone, pgconn.ErrConnClosed,
+		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sql.ErrConnDone, driver.ErrBadConn, pgconn.ErrConnClosed,
 		syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED,
 	} {
 		if errors.Is(err, end) {
