@@ -162,10 +162,9 @@ func (r *Remote) Lookup(ctx context.Context, kid string) ([]Key, error) {
 			c.mu.Unlock()
 			return found, nil
 		}
-		if err := c.wait(ctx, e); err != nil {
+		if err := c.join(ctx, r.url, e, func() bool { return named(e.keys, kid) == nil }); err != nil {
 			return nil, err
 		}
-		c.mu.Lock()
 	case expired && !e.coolingDown(now, c.opts):
 		if err := c.fetch(ctx, r.url, e, e.forcedAt); err != nil {
 			c.mu.Unlock()
@@ -213,10 +212,9 @@ func (r *Remote) Renewed(ctx context.Context, kid string, tried []Key) ([]Key, e
 	if same(named(e.keys, kid), tried) {
 		switch {
 		case e.flight != nil:
-			if err := c.wait(ctx, e); err != nil {
+			if err := c.join(ctx, r.url, e, func() bool { return same(named(e.keys, kid), tried) }); err != nil {
 				return nil, err
 			}
-			c.mu.Lock()
 		case e.mayForce(now, c.opts):
 			if err := c.fetch(ctx, r.url, e, now); err != nil {
 				c.mu.Unlock()
@@ -245,6 +243,29 @@ func (e *entry) coolingDown(now time.Time, o Options) bool {
 func (e *entry) mayForce(now time.Time, o Options) bool {
 	return !e.coolingDown(now, o) &&
 		(e.forcedAt.IsZero() || now.Sub(e.forcedAt) >= o.ForceInterval)
+}
+
+// join waits for the fetch under way. That began before somebody asked, so that where it
+// misses what they ask for, a fetch that begins afterwards decides, unless a token may
+// not cause one yet. It is called and returns with the lock held, but with an error
+// without.
+func (c *Cache) join(ctx context.Context, url string, e *entry, missing func() bool) error {
+	for later := false; e.flight != nil; later = true {
+		if err := c.wait(ctx, e); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		if later || !missing() {
+			return nil
+		}
+	}
+	if now := c.opts.Now(); e.loaded && e.mayForce(now, c.opts) {
+		if err := c.fetch(ctx, url, e, now); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
+	return nil
 }
 
 // wait waits for the fetch under way. It is called with the lock held and

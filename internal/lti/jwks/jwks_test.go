@@ -316,6 +316,39 @@ func TestKnownKeysDoNotWaitForARefresh(t *testing.T) {
 	})
 }
 
+// A fetch that began before somebody asked may have missed the key that they ask for.
+func TestAKeyThatIsPublishedDuringAFetchIsFound(t *testing.T) {
+	other := rsaKeys()[1]
+	for name, tt := range map[string]struct {
+		kid string
+		ask func(t *testing.T, r *Remote, tried []Key)
+	}{
+		"with another name": {"b", func(t *testing.T, r *Remote, _ []Key) { lookup(t, r, "b", "") }},
+		"under its name": {"a", func(t *testing.T, r *Remote, tried []Key) {
+			if keys, err := r.Renewed(t.Context(), "a", tried); err != nil || len(keys) != 1 {
+				t.Errorf("renewed %v, %v", keys, err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, p *platform, _ *Cache, r *Remote) {
+				tried := lookup(t, r, "a", "")
+				time.Sleep(time.Hour)
+				p.delay = 5 * time.Second
+				var wg sync.WaitGroup
+				wg.Go(func() { lookup(t, r, "a", "") })
+				time.Sleep(time.Second)
+				p.publish(jwk(other, `,"kid":"`+tt.kid+`"`))
+				for range 50 {
+					wg.Go(func() { tt.ask(t, r, tried) })
+				}
+				wg.Wait()
+				p.asked(t, 3)
+			})
+		})
+	}
+}
+
 // Launches must not wait for each other, nor for whoever fetches.
 func TestKnownKeysAreFoundWithoutALock(t *testing.T) {
 	other := rsaKeys()[1]
