@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,9 +46,10 @@ func newCombined(db *sql.DB) *combined {
 
 // statement is one of a caller, and its answer.
 type statement struct {
-	ctx  context.Context //nolint:containedctx // that of the caller
-	text string
-	args []any
+	ctx context.Context //nolint:containedctx // that of the caller
+	// key is what it changes, see sqlstore.Querier; empty for nothing that others change.
+	key, text string
+	args      []any
 	// into is where the one row goes; nil for a statement that returns none.
 	into []any
 	rows int64
@@ -54,21 +57,21 @@ type statement struct {
 }
 
 // QueryRow implements sqlstore.Querier.
-func (c *combined) QueryRow(ctx context.Context, text string, args ...any) sqlstore.Row {
-	return &query{ctx, c, text, args}
+func (c *combined) QueryRow(ctx context.Context, key, text string, args ...any) sqlstore.Row {
+	return &query{ctx, c, key, text, args}
 }
 
 // query is one that its Scan runs.
 type query struct {
-	ctx  context.Context //nolint:containedctx // that of the call
-	c    *combined
-	text string
-	args []any
+	ctx       context.Context //nolint:containedctx // that of the call
+	c         *combined
+	key, text string
+	args      []any
 }
 
 // Scan implements sqlstore.Row.
 func (q *query) Scan(into ...any) error {
-	_, err := q.c.run(&statement{ctx: q.ctx, text: q.text, args: q.args, into: into})
+	_, err := q.c.run(&statement{ctx: q.ctx, key: q.key, text: q.text, args: q.args, into: into})
 	return err
 }
 
@@ -85,7 +88,28 @@ func (c *combined) run(s *statement) (rows int64, err error) {
 }
 
 // send sends the statements that are still wanted.
-func (c *combined) send(statements []*statement) { c.together(wanted(statements)) }
+func (c *combined) send(statements []*statement) {
+	for rest := wanted(statements); len(rest) > 0; rest = wanted(rest) {
+		var next []*statement
+		next, rest = inOrder(rest)
+		c.together(next)
+	}
+}
+
+// inOrder returns statements for one transaction in the order of their keys, one of each, and those that are left. What one
+// transaction has changed the next one waits for, so that two which change the same things in another order would wait for
+// each other until the server ends one of them, a second later.
+func inOrder(statements []*statement) (next, rest []*statement) {
+	slices.SortStableFunc(statements, func(a, b *statement) int { return strings.Compare(a.key, b.key) })
+	for i, s := range statements {
+		if i > 0 && s.key != "" && s.key == statements[i-1].key {
+			rest = append(rest, s)
+		} else {
+			next = append(next, s)
+		}
+	}
+	return next, rest
+}
 
 // wanted leaves out the statements whose callers have gone.
 func wanted(statements []*statement) []*statement {

@@ -79,6 +79,16 @@ func (c *crowd) run(ctx context.Context, name, text string, args ...any) {
 	})
 }
 
+// query runs a query for one row beside others, which must succeed.
+func (c *crowd) query(key, text string, args ...any) {
+	c.calls.Go(func() {
+		var found string
+		if err := c.QueryRow(c.t.Context(), key, text, args...).Scan(&found); err != nil {
+			c.t.Error(err)
+		}
+	})
+}
+
 // one returns a number that a query of the database's own finds.
 func (c *crowd) one(text string) (n int) {
 	c.t.Helper()
@@ -101,7 +111,7 @@ func TestWhatWaitsIsSentTogether(t *testing.T) {
 	c.run(t.Context(), "nothing", `UPDATE crowd SET id = id WHERE id = 'nobody'`)
 	var found string
 	c.calls.Go(func() {
-		err := c.QueryRow(t.Context(), `SELECT id FROM crowd WHERE id = $1`, "nobody").Scan(&found)
+		err := c.QueryRow(t.Context(), "", `SELECT id FROM crowd WHERE id = $1`, "nobody").Scan(&found)
 		if !errors.Is(err, sql.ErrNoRows) {
 			t.Errorf("a query for nothing: %v", err)
 		}
@@ -234,6 +244,50 @@ func TestACommitThatFailsIsNoSuccess(t *testing.T) {
 	}
 	if n := c.one(`SELECT count(*) FROM late`); n != 1 || succeeded != 1 {
 		t.Errorf("%d rows, %d of 3 succeeded; want one each", n, succeeded)
+	}
+}
+
+// Transactions that are under way beside each other change what they share in one order, or each would wait for the other.
+func TestTransactionsDoNotWaitInACircle(t *testing.T) {
+	c := newCrowd(t)
+	letGo := c.hold()
+	waiting := 0
+	queue := func(key, text string, args ...any) {
+		c.query(key, text, args...)
+		waiting++
+		c.until(waiting, maxUnderWay)
+	}
+	for batch, keys := range [][]string{{"1", "2", "3"}, {"3", "2", "1"}} {
+		for _, key := range keys {
+			lock := map[string]int{"1": 101, "2": 100 + 100*batch, "3": 103}[key]
+			queue(key, `SELECT pg_sleep(0.05)::text || pg_advisory_xact_lock($1)::text`, lock)
+		}
+		for i := range maxTogether - len(keys) {
+			queue("", insert+` RETURNING id`, fmt.Sprint(batch, " ", i))
+		}
+	}
+	letGo()
+	c.calls.Wait()
+	if n := c.one(`SELECT count(DISTINCT xmin::text) FROM crowd`); n != 2 {
+		t.Errorf("%d transactions, want 2", n)
+	}
+}
+
+// What has one key changes more than one thing, in an order of its own.
+func TestOfOneKeyThereIsOneInATransaction(t *testing.T) {
+	c := newCrowd(t)
+	letGo := c.hold()
+	for i, key := range []string{"1", "2", "1", "1", "", ""} {
+		c.query(key, insert+` RETURNING id`, fmt.Sprint(i))
+		c.until(i+1, maxUnderWay)
+	}
+	letGo()
+	c.calls.Wait()
+	if n := c.one(`SELECT count(DISTINCT xmin::text) FROM crowd`); n != 3 {
+		t.Errorf("%d transactions, want 3", n)
+	}
+	if n := c.one(`SELECT count(*) FROM crowd`); n != 6 {
+		t.Errorf("%d rows, want 6", n)
 	}
 }
 

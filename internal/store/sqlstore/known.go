@@ -16,7 +16,9 @@ type Querier interface {
 	// QueryRow runs a query for one row, by the Scan of what it returns, and Exec a
 	// statement; that returns how many rows it changed. Statements are prepared when they
 	// come for the first time.
-	QueryRow(ctx context.Context, text string, args ...any) Row
+	//
+	// Statements with one key may change the same rows, and those with two keys do not.
+	QueryRow(ctx context.Context, key, text string, args ...any) Row
 	Exec(ctx context.Context, text string, args ...any) (rows int64, err error)
 }
 
@@ -209,7 +211,7 @@ func (s *Store) acceptAsExpected(
 	}
 	a := &found.account
 	text, more := s.acceptText(n, expected)
-	err = q.QueryRow(ctx, text, slices.Concat(launchValues(n, roles, now), []any{
+	err = q.QueryRow(ctx, identityKey(store.Identity{Realm: n.Realm, LTIUserID: n.LTIUserID}), text, slices.Concat(launchValues(n, roles, now), []any{
 		n.Nonce.Scope, hashNonce(n.Nonce.Value), micros(n.Nonce.ExpiresAt),
 		n.Ticket.Hash[:], string(n.Ticket.Kind), micros(n.Ticket.ExpiresAt),
 		n.DirectoryID, n.Profile.GivenName, n.Profile.FamilyName, vouched,
@@ -275,7 +277,7 @@ func (s *Store) beginIfKnown(ctx context.Context, n *store.Nonce, id string) (r 
 		return store.Result{}, false, nil
 	default:
 		err = s.write(ctx, "begin result", func(ctx context.Context, q Querier) (err error) {
-			r, _, err = scanResult(q.QueryRow(ctx, s.known.begin, id, n.Scope, hashNonce(n.Value), micros(n.ExpiresAt)))
+			r, _, err = scanResult(q.QueryRow(ctx, "nonce\x00"+n.Scope+"\x00"+n.Value, s.known.begin, id, n.Scope, hashNonce(n.Value), micros(n.ExpiresAt)))
 			return orNotFound(err)
 		})
 	}
@@ -297,7 +299,7 @@ func (s *Store) spendIfValid(ctx context.Context, kind store.TicketKind, token s
 		query, args = s.known.exchange, append(args, next.Hash[:], string(next.Kind), micros(next.ExpiresAt))
 	}
 	err = s.write(ctx, "spend ticket", func(ctx context.Context, q Querier) (err error) {
-		l, err = scanLaunch(q.QueryRow(ctx, query, args...))
+		l, err = scanLaunch(q.QueryRow(ctx, "ticket\x00"+string(token[:]), query, args...))
 		return orNotFound(err)
 	})
 	if errors.Is(err, store.ErrNotFound) {
