@@ -22,6 +22,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/lti-operator/lti-operator/internal/handler"
 	"github.com/lti-operator/lti-operator/internal/handler/tool"
 	"github.com/lti-operator/lti-operator/internal/keys"
 	"github.com/lti-operator/lti-operator/internal/lti"
@@ -537,6 +538,8 @@ func TestFirstScoresAtOnceMakeOneLineItem(t *testing.T) {
 	a, g := newAcademy(t), newGradebook(t, quirks{noLineItem: true})
 	a.register(g, moodle())
 	const learners = 50
+	// So many slots that none of them waits, as who waits for a second is refused.
+	a.public = a.startAnother(a.store, func(o *handler.Options) { o.Working = learners })
 	subjects := make([]string, learners)
 	for i := range subjects {
 		id := fmt.Sprintf("learner-%02d", i)
