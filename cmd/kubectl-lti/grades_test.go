@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -92,45 +91,48 @@ func newLaunchHandler(t *testing.T, change ...func(*routing.Table)) *launchHandl
 	if err := os.Symlink("..first", filepath.Join(dir, "..data")); err != nil {
 		t.Fatal(err)
 	}
-	run, err := handler.New(handler.Options{ConfigDir: dir, Store: s, Now: h.now, Log: slog.New(slog.DiscardHandler)})
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.serve(t, run)
+	t.Cleanup(func() { _ = log.Close() })
+	run, err := handler.New(handler.Options{ConfigDir: dir, Store: s, Now: h.now, Log: slog.New(slog.NewJSONHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.serve(t, run, log.Name())
 	return h
 }
 
-// serve runs a handler at free ports until the test ends, and waits until it serves its table.
-func (h *launchHandler) serve(t *testing.T, run *handler.Handler) {
+// serve runs a handler at free ports until the test ends, and waits until it serves its table. Its log tells the ports.
+func (h *launchHandler) serve(t *testing.T, run *handler.Handler, log string) {
 	t.Helper()
-	free := func() string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		return l.Addr().String()
-	}
-	h.control = free()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- run.Serve(ctx, handler.Addresses{Public: "127.0.0.1:0", Ops: "127.0.0.1:0", Control: h.control})
-	}()
+	const free = "127.0.0.1:0"
+	go func() { done <- run.Serve(ctx, handler.Addresses{Public: free, Ops: free, Control: free}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	ready := func() bool {
 		w := httptest.NewRecorder()
 		run.Ops().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-		conn, err := tls.Dial("tcp", h.control, &tls.Config{InsecureSkipVerify: true})
-		if err == nil && w.Code == http.StatusOK {
-			_ = conn.Close()
-			return
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
 		}
+		for line := range bytes.Lines(text) {
+			var entry struct{ Listener, Address string }
+			if json.Unmarshal(line, &entry) == nil && entry.Listener == "control" {
+				h.control = entry.Address
+			}
+		}
+		return w.Code == http.StatusOK && h.control != ""
+	}
+	for deadline := time.Now().Add(time.Minute); !ready(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the launch handler is not ready")
 		}

@@ -284,7 +284,7 @@ func TestTheAcademyCannotBeReached(t *testing.T) {
 	report := a.opened("partner")
 	address := r.Listener.Addr().String()
 	a.republish(func(table *routing.Table) {
-		table.Academy.ResultsWebhook = "http://" + closedPort() + "/results?tenant=1"
+		table.Academy.ResultsWebhook = "http://" + closedPort + "/results?tenant=1"
 	})
 	report("0.9")
 	a.delivery("partner", "Pending", "Unreachable")

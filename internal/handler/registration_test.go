@@ -348,7 +348,7 @@ func TestAnAttemptThatIsRefusedLeavesTheLink(t *testing.T) {
 		"http":                         {at("http://lms.example/openid-configuration"), lti.RegistrationInitiationInvalid, 0},
 		"file":                         {at("file:///etc/passwd"), lti.RegistrationInitiationInvalid, 0},
 		"no address":                   {func(_ *peerPlatform, form url.Values) { form.Del("openid_configuration") }, lti.RegistrationInitiationInvalid, 0},
-		"nobody listens":               {at("http://" + closedPort() + "/openid-configuration"), lti.RegistrationUnreachable, 0},
+		"nobody listens":               {at("http://" + closedPort + "/openid-configuration"), lti.RegistrationUnreachable, 0},
 		"redirecting configuration":    {configures(http.RedirectHandler(elsewhere.URL+"/openid-configuration", http.StatusFound).ServeHTTP), lti.RegistrationConfigurationInvalid, 0},
 		"configuration not found":      {configures(http.NotFound), lti.RegistrationUnreachable, 0},
 		"oversize configuration": {configures(func(rw http.ResponseWriter, _ *http.Request) {
