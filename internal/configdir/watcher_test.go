@@ -136,8 +136,10 @@ func TestBadSetsKeepTheOldTable(t *testing.T) {
 			if title(w) != "first" || r.Hash != hashOf(t, first) || r.RejectedHash != tc.rejected {
 				t.Errorf("serving %q, report %+v", title(w), r)
 			}
-			time.Sleep(30 * time.Millisecond) // some polls
-			if n := strings.Count(logged.String(), "routing table refused"); n != 1 {
+			refusals := func() int { return strings.Count(logged.String(), "routing table refused") }
+			eventually(t, func() bool { return refusals() > 0 }) // after it was reported
+			time.Sleep(30 * time.Millisecond)                    // some polls
+			if n := refusals(); n != 1 {
 				t.Errorf("refusal logged %d times, want once:\n%s", n, logged.String())
 			}
 
