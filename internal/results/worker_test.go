@@ -27,8 +27,9 @@ import (
 
 // academy receives events, with faults.
 type academy struct {
-	t  *testing.T
-	mu sync.Mutex
+	t   *testing.T
+	now func() time.Time
+	mu  sync.Mutex
 	// newest is what it knows of each result, and bodies what each event said.
 	newest map[string]*received
 	bodies map[string]string
@@ -42,7 +43,7 @@ type academy struct {
 }
 
 func newAcademy(t *testing.T) *academy {
-	return &academy{t: t, newest: map[string]*received{}, bodies: map[string]string{}, arriving: map[string]bool{}}
+	return &academy{t: t, now: time.Now, newest: map[string]*received{}, bodies: map[string]string{}, arriving: map[string]bool{}}
 }
 
 func (a *academy) Do(req *http.Request) (*http.Response, error) {
@@ -56,7 +57,7 @@ func (a *academy) Do(req *http.Request) (*http.Response, error) {
 		status, delay, arrives, answered = a.behave()
 	}
 	a.requests++
-	e, err := receive(req.Header, body, time.Now(), secretOne)
+	e, err := receive(req.Header, body, a.now(), secretOne)
 	if err != nil {
 		a.t.Error(err)
 		a.mu.Unlock()
