@@ -104,16 +104,19 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 // A connection with a request under way is not closed for a new one, which waits.
 func TestAConnectionInUseStays(t *testing.T) {
 	const limit = 4
-	goOn := make(chan struct{})
-	address, open := serveBounded(t, limit, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-goOn }))
+	begun, goOn := make(chan struct{}, 3*limit), make(chan struct{})
+	address, open := serveBounded(t, limit, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { begun <- struct{}{}; <-goOn }))
 	answers := make(chan int)
 	for range 3 * limit {
 		conn := dial(t, address)
 		go func() { answers <- ask(t, conn) }()
 	}
-	time.Sleep(100 * time.Millisecond)
-	if n := open.count(); n != limit {
-		t.Errorf("%d connections are open; want %d", n, limit)
+	for range limit {
+		<-begun
+	}
+	time.Sleep(2 * lookAgain) // others want to come in
+	if n := open.count(); n != limit || len(begun) > 0 {
+		t.Errorf("%d connections are open, and %d more requests began; want %d and none", n, len(begun), limit)
 	}
 	close(goOn)
 	for range 3 * limit {
