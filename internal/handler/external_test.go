@@ -299,16 +299,19 @@ func (c *toolClient) score(activity, learner string, at time.Time, activityProgr
 
 // result is how a learner stands, as the academy's back end reads it.
 type result struct {
-	ID         string `json:"id"`
-	Activity   string `json:"activity"`
-	Subject    string `json:"subject"`
-	LTIUserID  string `json:"ltiUserID"`
-	Status     string `json:"status"`
-	Score      *score `json:"score"`
-	Minimum    int    `json:"minimumScore"`
-	Version    int64  `json:"version"`
-	Comment    string `json:"comment"`
-	Delivery   *struct{ State, Reason string }
+	ID        string `json:"id"`
+	Activity  string `json:"activity"`
+	Subject   string `json:"subject"`
+	LTIUserID string `json:"ltiUserID"`
+	Status    string `json:"status"`
+	Score     *score `json:"score"`
+	Minimum   int    `json:"minimumScore"`
+	Version   int64  `json:"version"`
+	Comment   string `json:"comment"`
+	Delivery  *struct {
+		State, Reason string
+		Attempts      int
+	}
 	UpdatedAt  time.Time `json:"updatedAt"`
 	History    []map[string]any
 	LineItem   string    `json:"lineItem"`

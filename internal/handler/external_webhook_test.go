@@ -258,13 +258,14 @@ func TestTheAcademyIsTold(t *testing.T) {
 
 func TestTheAcademyIsToldAgain(t *testing.T) {
 	a, r := newToldAcademy(t)
+	a.clock.stop()
 	report := a.opened("partner")
 	r.answers(http.StatusInternalServerError, http.StatusBadGateway)
 	report("0.9")
 	for attempts := 1; attempts <= 2; attempts++ {
 		a.until("an attempt", func() bool {
 			d := a.resultOf("partner", "account-of-zoe")
-			return len(r.attempts(d.ID)) == attempts && d.Delivery.State == "Pending" && d.Delivery.Reason != ""
+			return len(r.attempts(d.ID)) == attempts && d.Delivery.State == "Pending" && d.Delivery.Attempts == attempts && d.Delivery.Reason != ""
 		})
 		a.clock.advance(5 * time.Second)
 	}
@@ -281,6 +282,7 @@ func TestTheAcademyIsToldAgain(t *testing.T) {
 
 func TestTheAcademyCannotBeReached(t *testing.T) {
 	a, r := newToldAcademy(t)
+	a.clock.stop()
 	report := a.opened("partner")
 	address := r.Listener.Addr().String()
 	a.republish(func(table *routing.Table) {
@@ -333,6 +335,7 @@ func TestAChangeOfTheWebhookCountsAtOnce(t *testing.T) {
 
 func TestTheWebhookIsGuarded(t *testing.T) {
 	a, r := newToldAcademy(t)
+	a.clock.stop()
 	report := a.opened("partner-exam")
 	undo := a.republish(func(table *routing.Table) { table.Academy.AllowPrivateCIDRs = nil })
 	report("0.1")

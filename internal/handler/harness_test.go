@@ -74,11 +74,24 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// clock is the real one until a test moves it.
-type clock struct{ ahead atomic.Int64 }
+// clock is the real one until a test moves it, or stops it.
+type clock struct {
+	ahead   atomic.Int64
+	stopped atomic.Pointer[time.Time]
+}
 
-func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) now() time.Time {
+	now := time.Now()
+	if at := c.stopped.Load(); at != nil {
+		now = *at
+	}
+	return now.Add(time.Duration(c.ahead.Load()))
+}
+
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// stop makes what is to be tried again wait until the test moves the clock, however long that takes.
+func (c *clock) stop() { c.stopped.Store(new(time.Now())) }
 
 // The keys are made once: RSA keys take long.
 var (
