@@ -342,6 +342,7 @@ func TestTheOperatorWaitsForItsResourceDefinitions(t *testing.T) {
 }
 
 func TestWhoLosesTheLeaseWritesNothingMore(t *testing.T) {
+	t.Parallel()
 	ns := newNamespace(t)
 	var writes atomic.Int32
 	mgr := newManager(t, ns, func(next http.RoundTripper) http.RoundTripper {
@@ -354,7 +355,8 @@ func TestWhoLosesTheLeaseWritesNothingMore(t *testing.T) {
 	}, func(o *ctrl.Options) {
 		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace = true, "lti-operator", ns
 		o.LeaderElectionReleaseOnCancel = true
-		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(3*time.Second), new(2*time.Second), new(200*time.Millisecond)
+		// Not less, or a busy machine loses it before anybody takes it.
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = new(15*time.Second), new(10*time.Second), new(200*time.Millisecond)
 	})
 	if err := controllers.Setup(mgr, options(&fakeHandlers{})); err != nil {
 		t.Fatal(err)
