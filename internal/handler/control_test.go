@@ -135,7 +135,7 @@ func TestTheControlPortShowsAResultAndSendsIt(t *testing.T) {
 		found.Delivery.State != "NotConfigured" || len(found.History) != 1 || found.History[0].Source != "AGS" || found.History[0].Status != "Failed" {
 		t.Errorf("%+v", found)
 	}
-	for _, personal := range []string{"Zo", "Smit", "@"} {
+	for _, personal := range []string{"Zo\u00eb", `Zo\u00eb`, "Smit", "@"} {
 		if strings.Contains(w.Body.String(), personal) {
 			t.Errorf("%q is shown: %s", personal, w.Body)
 		}
