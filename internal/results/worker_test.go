@@ -196,13 +196,18 @@ func TestNewsIsToldAtOnce(t *testing.T) {
 	})
 }
 
+// toldSlowly is a book of which an academy is told that takes five seconds for each event.
+func toldSlowly(t *testing.T) (b *Book, s *table, a *academy, stop func()) {
+	s, a = newTable(time.Now), newAcademy(t)
+	a.behave = func() (int, time.Duration, bool, bool) { return 204, 5 * time.Second, true, true }
+	w := newWorker(t, s, a)
+	return &Book{Store: s, Now: time.Now, Wake: w.Wake}, s, a, run(t, w)
+}
+
 func TestAVersionThatCameMeanwhileIsToldNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, a := newTable(time.Now), newAcademy(t)
-		a.behave = func() (int, time.Duration, bool, bool) { return 204, 5 * time.Second, true, true }
-		w := newWorker(t, s, a)
-		defer run(t, w)()
-		b := &Book{Store: s, Now: time.Now, Wake: w.Wake}
+		b, s, a, stop := toldSlowly(t)
+		defer stop()
 		key := s.open("exam", "u1")
 		for i := range 4 {
 			scored(t, b, key, int64(i))
@@ -219,11 +224,8 @@ func TestAVersionThatCameMeanwhileIsToldNext(t *testing.T) {
 // The attempt that is on its way is not the one that is asked for.
 func TestAnotherDeliveryIsAskedForMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, a := newTable(time.Now), newAcademy(t)
-		a.behave = func() (int, time.Duration, bool, bool) { return 204, 5 * time.Second, true, true }
-		w := newWorker(t, s, a)
-		defer run(t, w)()
-		b := &Book{Store: s, Now: time.Now, Wake: w.Wake}
+		b, s, a, stop := toldSlowly(t)
+		defer stop()
 		key := s.open("exam", "u1")
 		scored(t, b, key, 80)
 		time.Sleep(time.Second)
